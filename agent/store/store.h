@@ -1,0 +1,157 @@
+/* The state machine of one group: its namespaces, each one SQLite file.
+ *
+ * On the leader, store_execute() runs a batch of requests of one namespace on
+ * its only writer connection, captures the rows that they change, and gives
+ * the bytes of the log entry. The batch is then speculative: it lies in the
+ * open SQLite transaction, waiting for consensus. store_committed() makes it
+ * final; store_rewind() takes back every speculative batch when leadership is
+ * lost. On followers (and after a rewind or restart, for entries that the
+ * files lack) store_apply() applies committed entries' row records.
+ *
+ * SQLite's own commit is lazy: store_flush() does it, when a reader needs it
+ * or after a bound. It is possible only while a namespace has no speculative
+ * batch, since SQLite cannot commit half of a transaction. What is flushed
+ * survives a killed process; what store_checkpoint() has synced survives a
+ * dead machine. The log covers the rest: after open, the caller applies again
+ * all committed entries from store_replay_from() on.
+ *
+ * Rewind works by rolling back the whole open transaction of the namespaces
+ * that hold speculative batches; committed but unflushed entries go with it,
+ * and the caller applies them again from store_replay_from() on. Entries that
+ * a namespace has already are skipped, so applying too much does no harm.
+ *
+ * Files in dir: ns-<id>.db for each namespace, group.db for the group's own
+ * marks. Each namespace's file also holds, in tables whose names start with
+ * "drover_" (invisible to and refused for clients), its applied index and the
+ * last executed sequence, with its answer, of each client. At most
+ * sessions_max clients are remembered; the one longest unused in log order
+ * goes first, so that all nodes forget the same ones.
+ *
+ * Which SQL is offered, and how each feature is captured or why it is refused:
+ * statement.h, capture.h.
+ *
+ * Threads: a store belongs to one thread (its group's store thread); only
+ * store_readable() and store_stats() may be called by others. Readers
+ * (reader.h) have connections of their own and need no lock.
+ */
+#ifndef DROVER_AGENT_STORE_STORE_H
+#define DROVER_AGENT_STORE_STORE_H
+
+#include "common/buf.h"
+#include "common/err.h"
+#include "common/sql.h"
+
+struct store_options {
+	const char *dir;	 /* exists */
+	uint32_t group;
+	const char *vfs;	 /* sqlite3_vfs name; NULL: the default. The simulator's door. */
+	const char *first_schema; /* NULL, or SQL run when namespace `first_schema_ns` is created: the
+				     same on every node, part of the state before entry 1 */
+	uint64_t first_schema_ns;
+	uint32_t cache_kib;	 /* page cache of a writer connection; grows only as used */
+	uint32_t statements_max; /* prepared statements kept per connection */
+	uint32_t sessions_max;	 /* clients remembered per namespace */
+	uint32_t statement_ms_max; /* a write statement that runs longer fails (progress check), 0 none */
+	uint32_t rows_max;	 /* rows in an answer */
+	uint64_t answer_bytes_max;
+	uint64_t entry_bytes_max; /* a request whose records would not fit into an entry fails */
+};
+
+struct store;
+
+int store_open(struct store **ret_store, const struct store_options *o, struct err *e);
+/* Rolls back what is not flushed; closes. A caller that ends in order flushes first. */
+void store_free(struct store *s);
+
+/* The first log index that some namespace may lack. */
+uint64_t store_replay_from(struct store *s);
+/* Highest index known applied (flushed or not, not speculative). */
+uint64_t store_applied(struct store *s);
+
+/* One request of a batch, in and out. */
+struct store_request {
+	const struct sql_request *sql; /* borrowed */
+	void *owner;		       /* the caller's own */
+	/* Out: 0, and `results_n` results (common/sql.h) in `results`; or the error. */
+	int status;
+	struct err err;
+	uint32_t statement; /* of the error, from 0 */
+	int32_t offset;	    /* of the error in that statement's text, -1 unknown */
+	uint32_t results_n;
+	struct buf results; /* the caller inits with its ceiling and frees */
+	/* Out: true: it changed something and is part of the entry: answer only when that entry
+	 * is committed. false and status 0: it read only, or it was executed before, at log index
+	 * `duplicate_of` (0: it was not): answer when that is committed (and see `reads`). */
+	bool wrote;
+	uint64_t duplicate_of;
+};
+
+/* Executes requests of namespace `ns` (made when it is not there yet) on the writer connection,
+ * in order, each all-or-nothing. `now_us` is the wall clock for HLC. Appends the entry's payload
+ * to *payload (record.h); payload->len stays when nothing was changed. Requests get their own
+ * status; the return value is an error of the whole: ERR_IO, ERR_DISK_FULL, ERR_CORRUPT, after
+ * which the caller must store_rewind(). A pure read in a batch sees everything before it,
+ * speculative batches too: answer it no earlier than those.
+ * After a call that gave a payload exactly one of store_proposed() or store_rewind() follows
+ * before the next store_execute. */
+int store_execute(struct store *s, uint64_t ns, struct store_request *const *requests, size_t n,
+		  uint64_t now_us, struct buf *payload, struct err *e);
+
+/* The batch just executed is log entry `index` of `term`: speculative until committed. */
+void store_proposed(struct store *s, uint64_t index, uint64_t term);
+
+/* Own speculative batches up to `index` are committed. */
+void store_committed(struct store *s, uint64_t index);
+size_t store_speculative(struct store *s); /* batches waiting */
+
+/* Takes back all speculative batches (and what is unflushed in their namespaces). */
+int store_rewind(struct store *s, struct err *e);
+
+/* Applies a committed entry that this store did not execute itself (or lost by rewind). Entries
+ * must come in order; ones that a namespace has already are skipped. An empty payload (no-op,
+ * configuration) only moves the applied index. May not be called while batches are speculative.
+ * ERR_CORRUPT: the payload does not decode or does not fit the data: this node's state differs
+ * from the log's, and it must stop, naming namespace, table, index. */
+int store_apply(struct store *s, uint64_t index, uint64_t term, struct slice payload,
+		struct err *e);
+
+/* Is all that entries <= index say about `ns` visible to readers? Any thread; never blocks long. */
+bool store_readable(struct store *s, uint64_t ns, uint64_t index);
+
+/* Commits SQLite's transaction of `ns` (0: of all namespaces). ERR_BUSY: batches are speculative. */
+int store_flush(struct store *s, uint64_t ns, struct err *e);
+/* What is unflushed: rows and age, for the caller's lazy-commit bound. */
+struct store_pending {
+	uint64_t rows;
+	uint64_t since_us; /* now_us of the oldest unflushed change; 0: nothing */
+};
+void store_pending(struct store *s, struct store_pending *ret_pending);
+
+/* Moves the SQLite WAL into the files and syncs them, then records how far; `hard`: also waits
+ * for readers to reset the WAL. Checkpoints run on a connection of their own: store_checkpointer_*
+ * may be called by a background thread. */
+struct store_checkpointer; /* one a store; belongs to the background thread */
+int store_checkpointer_new(struct store_checkpointer **ret, struct store *s, struct err *e);
+/* One round over all namespaces: PASSIVE, or RESTART where a WAL has passed restart_bytes. */
+int store_checkpoint(struct store_checkpointer *c, uint64_t restart_bytes, struct err *e);
+void store_checkpointer_free(struct store_checkpointer *c);
+
+/* A namespace is gone from the catalogue: closes and deletes its files; later entries for this
+ * id are skipped. */
+int store_drop(struct store *s, uint64_t ns, struct err *e);
+/* Ids of the namespaces that have files; returns how many there are, fills at most `max`. */
+size_t store_namespaces(struct store *s, uint64_t *ret_ids, size_t max);
+
+/* Runs a read on the writer connection in the store's thread (speculative data seen): for the
+ * catalogue of group 0. Calls row() with each row's values. */
+int store_select(struct store *s, uint64_t ns, const char *sql,
+		 int (*row)(void *ctx, const struct value *values, unsigned n), void *ctx,
+		 struct err *e);
+
+struct store_stats {
+	uint64_t requests, rows_captured, rows_applied, flushes, rewinds, duplicates, failed;
+	uint64_t sqlite_wal_bytes, data_bytes;
+};
+void store_stats(struct store *s, struct store_stats *ret_stats);
+
+#endif
