@@ -281,6 +281,21 @@ static void port_reads(void *ctx, uint32_t group, struct core_read *list, uint64
 
 /* --- the thread that reads old entries for slow peers --- */
 
+/* The log may have been truncated since the core asked: only entries that still have the terms that
+ * the message says may be sent with it. */
+static size_t same_terms(const struct raft_message *m, const struct wal_entry *entries, size_t n)
+{
+	uint32_t run = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		while (run + 1 < m->runs_n && m->runs[run + 1].first <= entries[i].index)
+			run++;
+		if (m->runs_n == 0 || entries[i].term != m->runs[run].term)
+			return i;
+	}
+	return n;
+}
+
 static void fetch_one(struct loop *l, struct fetch *f)
 {
 	struct wal_entry entries[FETCH_ENTRIES];
@@ -297,15 +312,17 @@ static void fetch_one(struct loop *l, struct fetch *f)
 			  l->core_options.append_bytes, entries, &n, &e);
 	if (rc < 0 && log_allowed(&limit, &left_out))
 		log_error("log", "cannot read entries for node %u: %s", m->to, e.text);
-	if (rc == 0 && n > 0) {
-		m->count = (uint32_t)n;
-		if (peers_send(l->node->peers, f->group, m, entries, n)) {
-			sent->count = (uint32_t)n;
-			for (size_t i = 0; i < n; i++)
+	size_t same = rc == 0 ? same_terms(m, entries, n) : 0;
+	if (same > 0) {
+		m->count = (uint32_t)same;
+		if (peers_send(l->node->peers, f->group, m, entries, same)) {
+			sent->count = (uint32_t)same;
+			for (size_t i = 0; i < same; i++)
 				sent->size_bytes += entries[i].data->size_bytes;
 		}
-		wal_entries_unref(entries, n);
 	}
+	if (rc == 0)
+		wal_entries_unref(entries, n);
 	mailbox_post(&l->box, &sent->mail);
 }
 
