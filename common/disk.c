@@ -96,7 +96,8 @@ static int real_pwritev(struct disk_file *f, const struct iovec *iov, int iov_n,
 		if (put == 0 && v->iov_len > 0)
 			errno = EIO;
 		if (put < 0 || (put == 0 && v->iov_len > 0))
-			return err_sys(e, ERR_IO, errno, "cannot write %s at byte %llu", f->path,
+			return err_sys(e, errno == EFBIG ? ERR_DISK_FULL : ERR_IO, errno,
+				       "cannot write %s at byte %llu", f->path,
 				       (unsigned long long)offset);
 		offset += (uint64_t)put;
 		size_t n = (size_t)put;

@@ -14,8 +14,8 @@
  *     may have dropped them and report success the next time.
  *
  * All functions return 0 or ERR_* with errno in *e and the path in the text:
- * ERR_NOT_FOUND and ERR_EXISTS for a name, ERR_DISK_FULL for no space, ERR_NOMEM,
- * else ERR_IO. Outputs are untouched on failure. Interrupted and short system
+ * ERR_NOT_FOUND and ERR_EXISTS for a name, ERR_DISK_FULL for no space (or a limit on a file's
+ * size), ERR_NOMEM, else ERR_IO. Outputs are untouched on failure. Interrupted and short system
  * calls are carried on inside.
  *
  * Threads: any, also for one file at once.
