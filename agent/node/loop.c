@@ -236,8 +236,7 @@ static void port_commit(void *ctx, uint32_t group, uint64_t index)
 	shard_commit(l->node->shards[group], index);
 }
 
-static void port_role(void *ctx, uint32_t group, enum raft_role role, uint64_t term,
-		      raft_id leader)
+static void port_role(void *ctx, uint32_t group, enum raft_role role, uint64_t term, raft_id leader)
 {
 	struct loop *l = ctx;
 	char name[32];
@@ -424,8 +423,8 @@ static int core_mail(struct loop *l, struct loop_mail *m, struct err *e)
 {
 	switch (m->kind) {
 	case LOOP_RECEIVE:
-		return core_receive(l->core, now(l), m->group, &m->message.raft,
-				    m->message.entries, e);
+		return core_receive(l->core, now(l), m->group, &m->message.raft, m->message.entries,
+				    e);
 	case LOOP_PERSISTED:
 		return persisted(l, m, e);
 	case LOOP_PROPOSE: {
@@ -481,8 +480,10 @@ static uint64_t tick(struct loop *l, struct err *e)
 		peers_ask_terms(l->node->peers);
 		rejoin_missing(&l->rejoin, missing, sizeof missing);
 		if (log_allowed(&limit, &left_out))
-			log_info("raft", "the data folder was empty: waiting to hear from %s "
-				 "before taking part again", missing);
+			log_info("raft",
+				 "the data folder was empty: waiting to hear from %s "
+				 "before taking part again",
+				 missing);
 	}
 	if (l->core) {
 		int rc = core_tick(l->core, now(l), &deadline, e);

@@ -23,8 +23,8 @@ static void namespace_statements_are_told_from_other_sql(void **state)
 {
 	(void)state;
 	parse("CREATE NAMESPACE shop", NAMESPACE_CREATE, false, "shop");
-	parse("  create -- a tenant\n namespace\tif NOT exists \"Shop-2\" ;", NAMESPACE_CREATE, true,
-	      "Shop-2");
+	parse("  create -- a tenant\n namespace\tif NOT exists \"Shop-2\" ;", NAMESPACE_CREATE,
+	      true, "Shop-2");
 	parse("DROP NAMESPACE IF EXISTS a_1;", NAMESPACE_DROP, true, "a_1");
 	parse("show namespaces", NAMESPACE_SHOW, false, "");
 	parse("CREATE TABLE namespace(x)", NAMESPACE_NONE, false, "");
@@ -35,9 +35,15 @@ static void namespace_statements_are_told_from_other_sql(void **state)
 static void malformed_namespace_statements_are_refused_with_a_reason(void **state)
 {
 	static const char *const bad[] = {
-		"CREATE NAMESPACE", "CREATE NAMESPACE 1x", "CREATE NAMESPACE a b",
-		"CREATE NAMESPACE IF EXISTS a", "DROP NAMESPACE IF a", "CREATE NAMESPACE \"a b\"",
-		"CREATE NAMESPACE a; SELECT 1", "CREATE NAMESPACE \"../etc\"", "SHOW NAMESPACES LIKE",
+		"CREATE NAMESPACE",
+		"CREATE NAMESPACE 1x",
+		"CREATE NAMESPACE a b",
+		"CREATE NAMESPACE IF EXISTS a",
+		"DROP NAMESPACE IF a",
+		"CREATE NAMESPACE \"a b\"",
+		"CREATE NAMESPACE a; SELECT 1",
+		"CREATE NAMESPACE \"../etc\"",
+		"SHOW NAMESPACES LIKE",
 		"CREATE NAMESPACE "
 		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 	};
