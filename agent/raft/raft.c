@@ -80,7 +80,10 @@ static bool message_sound(struct raft *r, const struct raft_message *m)
 {
 	if (m->to != r->options.id || m->from == r->options.id || !raft_peer_find(r, m->from))
 		return false;
-	return m->term > 0 && (m->kind != RAFT_APPEND || raft_follow_sound(m));
+	if (m->kind < RAFT_PRE_VOTE || m->kind >= RAFT_MESSAGE_KINDS)
+		return false;
+	return m->term > 0 && m->term < UINT64_MAX / 2 &&
+	       (m->kind != RAFT_APPEND || raft_follow_sound(m));
 }
 
 /* A message of the current term, other than those of elections. */

@@ -52,8 +52,6 @@ void sim_fail(struct sim *s, const struct sim_node *n, const char *fmt, ...)
 	va_end(ap);
 }
 
-/* ---- the queue: a heap by (time, order of coming in) ---- */
-
 static bool before(const struct sim_event *a, const struct sim_event *b)
 {
 	return a->at_us != b->at_us ? a->at_us < b->at_us : a->seq < b->seq;
@@ -102,8 +100,6 @@ static struct sim_event pop(struct sim *s)
 	return top;
 }
 
-/* ---- the network ---- */
-
 struct sim_message *sim_message_new(struct sim *s, const struct raft_message *m)
 {
 	struct sim_message *sm = s->free_messages;
@@ -151,151 +147,6 @@ void sim_transmit(struct sim *s, struct sim_message *take_m)
 	}
 	post(s, take_m);
 }
-
-static void tell_unreachable(struct sim *s, unsigned node, unsigned peer)
-{
-	if (!sim_chance(s, s->weather.lose_link_news))
-		sim_schedule(s, SIM_UNREACHABLE, node, sim_below(s, 5000))->peer = (uint8_t)peer;
-}
-
-static void set_cut(struct sim *s, unsigned from, unsigned to, bool cut)
-{
-	if (cut && !s->cut[from][to]) {
-		tell_unreachable(s, from, to);
-		tell_unreachable(s, to, from);
-	}
-	s->cut[from][to] = cut;
-}
-
-/* ---- the script ---- */
-
-static void crash(struct sim *s, unsigned i)
-{
-	if (!s->nodes[i].up)
-		return;
-	sim_node_crash(s, &s->nodes[i]);
-	for (unsigned j = 0; j < s->nodes_n; j++)
-		if (j != i && s->nodes[j].up)
-			tell_unreachable(s, j, i);
-	sim_schedule(s, SIM_RESTART, i, 1000 + sim_below(s, sim_chance(s, 700) ? 20000 : 1500000));
-}
-
-static void heal_network(struct sim *s)
-{
-	memset(s->cut, 0, sizeof(s->cut));
-}
-
-static void chaos_network(struct sim *s)
-{
-	unsigned side = (unsigned)sim_below(s, 1u << s->nodes_n);
-	unsigned a = (unsigned)sim_below(s, s->nodes_n), b = (unsigned)sim_below(s, s->nodes_n);
-
-	switch (sim_below(s, 5)) {
-	case 0: /* in two */
-		for (unsigned i = 0; i < s->nodes_n; i++)
-			for (unsigned j = 0; j < s->nodes_n; j++)
-				if (i != j)
-					set_cut(s, i, j, ((side >> i) & 1) != ((side >> j) & 1));
-		break;
-	case 1: /* one alone */
-		for (unsigned j = 0; j < s->nodes_n; j++) {
-			if (j == a)
-				continue;
-			set_cut(s, a, j, true);
-			set_cut(s, j, a, true);
-		}
-		break;
-	case 2: /* one way only */
-		if (a != b)
-			set_cut(s, a, b, true);
-		break;
-	default:
-		heal_network(s);
-	}
-}
-
-static void chaos(struct sim *s)
-{
-	unsigned i = (unsigned)sim_below(s, s->nodes_n);
-	struct sim_node *n = &s->nodes[i];
-
-	if (sim_chance(s, s->weather.crash))
-		crash(s, i);
-	switch (sim_below(s, 8)) {
-	case 0: /* the power is cut, for some */
-		for (unsigned j = 0; j < s->nodes_n && sim_chance(s, s->weather.crash); j++)
-			if (sim_chance(s, 500))
-				crash(s, j);
-		break;
-	case 1: /* a stopped process; its timers come late, its messages wait */
-		n->still_until_us = s->now_us + sim_below(s, 1000000);
-		break;
-	case 2: /* news of a broken link that is not */
-		if (n->up)
-			sim_schedule(s, SIM_UNREACHABLE, i, 0)->peer =
-				(uint8_t)sim_below(s, s->nodes_n);
-		break;
-	case 3:
-		if (n->up && raft_role(&n->raft) == RAFT_LEADER) {
-			struct raft_event ev = {.kind = RAFT_EV_TRANSFER};
-
-			ev.peer = (raft_id)sim_below(s, s->nodes_n + 1);
-			if (sim_node_step(s, n, &ev, NULL) == RAFT_REFUSED_NOT)
-				s->report->transfers++;
-		}
-		break;
-	default:
-		chaos_network(s);
-	}
-	sim_schedule(s, SIM_CHAOS, 0, sim_below(s, 2 * s->weather.chaos_us));
-}
-
-static bool propose(struct sim *s, struct sim_node *n, uint32_t count)
-{
-	uint64_t values[SIM_APPEND_MAX];
-	struct raft_event ev = {
-		.kind = RAFT_EV_PROPOSE,
-		.count = count,
-		.entry_kind = RAFT_ENTRY_DATA,
-	};
-
-	if (n->last + count + 100 > SIM_LOG_MAX)
-		return false;
-	for (uint32_t i = 0; i < count; i++)
-		values[i] = ++s->values;
-	return sim_node_step(s, n, &ev, values) == RAFT_REFUSED_NOT;
-}
-
-static void read_begin(struct sim *s, struct sim_node *n)
-{
-	struct raft_event ev = {.kind = RAFT_EV_READ, .read_id = ++s->read_ids};
-	struct sim_read *read = &s->reads[ev.read_id % SIM_READS_MAX];
-
-	if (read->id != 0)
-		return;
-	*read = (struct sim_read){ev.read_id, sim_position(s, n->id), s->commit};
-	if (sim_node_step(s, n, &ev, NULL) != RAFT_REFUSED_NOT)
-		read->id = 0;
-}
-
-static void client(struct sim *s)
-{
-	struct sim_node *n = &s->nodes[sim_below(s, s->nodes_n)];
-
-	/* Whoever believes to lead is asked, the deposed too. */
-	for (unsigned i = 0; i < s->nodes_n; i++) {
-		struct sim_node *l = &s->nodes[i];
-
-		if (l->up && s->now_us >= l->still_until_us && raft_role(&l->raft) == RAFT_LEADER)
-			propose(s, l, 1 + (uint32_t)sim_below(s, sim_chance(s, 900) ? 3 : 20));
-	}
-	if (n->up && s->now_us >= n->still_until_us && sim_chance(s, 500))
-		read_begin(s, n);
-	if (!s->healed)
-		sim_schedule(s, SIM_CLIENT, 0, sim_below(s, 2 * s->weather.client_us));
-}
-
-/* ---- time ---- */
 
 static void node_event(struct sim *s, struct sim_node *n, const struct sim_event *e)
 {
@@ -376,9 +227,9 @@ static void dispatch(struct sim *s, struct sim_event *e)
 	if (s->options.trace)
 		trace(s, e);
 	if (e->kind == SIM_CHAOS && !s->healed)
-		chaos(s);
+		sim_chaos(s);
 	else if (e->kind == SIM_CLIENT)
-		client(s);
+		sim_client(s);
 	else if (e->kind == SIM_RESTART && !n->up)
 		sim_node_start(s, n);
 	else if (e->kind == SIM_FETCH && !void_event)
@@ -447,8 +298,6 @@ static void dump(const struct sim *s)
 			       r->peers[k].sent_awaited ? ", awaits SENT" : "");
 	}
 }
-
-/* ---- a day ---- */
 
 static void draw_weather(struct sim *s)
 {
@@ -555,7 +404,7 @@ static void heal(struct sim *s)
 	struct sim_node *leader;
 
 	s->healed = true;
-	heal_network(s);
+	sim_heal_network(s);
 	for (unsigned i = 0; i < s->nodes_n; i++) {
 		s->nodes[i].still_until_us = 0;
 		if (!s->nodes[i].up)
@@ -566,7 +415,7 @@ static void heal(struct sim *s)
 	/* A transfer may be under way still; it ends within an election timeout. */
 	until_us = s->now_us + 5000000;
 	while (!sim_failed(s) && s->commit + 101 <= SIM_LOG_MAX &&
-	       !((leader = settled(s)) && propose(s, leader, 1))) {
+	       !((leader = settled(s)) && sim_propose(s, leader, 1))) {
 		advance(s);
 		if (s->now_us > until_us)
 			sim_fail(s, NULL, "healed and ready, but refuses proposals");
@@ -576,7 +425,7 @@ static void heal(struct sim *s)
 	s->report->healed_ms = (s->now_us - from_us) / 1000;
 	reads = s->report->reads;
 	for (unsigned i = 0; i < s->nodes_n; i++)
-		read_begin(s, &s->nodes[i]);
+		sim_read(s, &s->nodes[i]);
 	until_us = s->now_us + 1000000;
 	while (!sim_failed(s) && reads_wait(s) && s->now_us < until_us)
 		advance(s);

@@ -11,7 +11,8 @@
  *
  * The same seed and options give the same run, event by event: `hash` in the report tells.
  *
- *   raft_sim.c        time, the event queue, the network, the day's script
+ *   raft_sim.c        time, the event queue, the network, the end of the day
+ *   raft_sim_script.c what befalls nodes and network, what clients ask
  *   raft_sim_node.c   a node: its disk, its log, what it does with an update
  *   raft_sim_check.c  the rules
  */

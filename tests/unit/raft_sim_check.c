@@ -79,11 +79,24 @@ void sim_check_message(struct sim *s, const struct sim_node *n, const struct raf
 		check_same_as_leader(s, n, m);
 }
 
+static bool on_majority(const struct sim *s, uint64_t index)
+{
+	unsigned have = 0, voters = 0;
+
+	for (unsigned i = 0; i < s->nodes_n; i++) {
+		const struct sim_node *o = &s->nodes[i];
+
+		voters += o->voter;
+		have += o->voter && o->disk.last >= index &&
+			same(&o->disk.log[index], &s->committed[index].entry);
+	}
+	return have > voters / 2;
+}
+
 /* A committed entry is durable on a majority, and the same wherever one commits it. */
 static void check_commit(struct sim *s, const struct sim_node *n, uint64_t index)
 {
 	struct sim_committed *c = &s->committed[index];
-	unsigned have = 0, voters = 0;
 
 	if (index <= s->commit) {
 		if (!same(&c->entry, &n->log[index]))
@@ -93,14 +106,8 @@ static void check_commit(struct sim *s, const struct sim_node *n, uint64_t index
 	}
 	*c = (struct sim_committed){n->log[index], raft_term(&n->raft)};
 	s->commit = index;
-	for (unsigned i = 0; i < s->nodes_n; i++) {
-		const struct sim_node *o = &s->nodes[i];
-
-		voters += o->voter;
-		have += o->voter && o->disk.last >= index && same(&o->disk.log[index], &c->entry);
-	}
-	if (have <= voters / 2)
-		sim_fail(s, n, "commits entry %lu that %u of %u have on disk", index, have, voters);
+	if (!on_majority(s, index))
+		sim_fail(s, n, "commits entry %lu that is on no majority of disks", index);
 	if (raft_role(&n->raft) != RAFT_LEADER)
 		sim_fail(s, n, "commits entry %lu before any leader did", index);
 	s->report->committed++;
@@ -151,6 +158,15 @@ static void check_updates_own_rules(struct sim *s, const struct sim_node *n,
 		sim_fail(s, n, "takes a proposal without leading");
 }
 
+/* Only entries of the leader's own term are committed by counting. */
+static void check_counting(struct sim *s, const struct sim_node *n, uint64_t commit)
+{
+	if (commit > n->seen_commit && n->was_leader && raft_role(&n->raft) == RAFT_LEADER &&
+	    n->log[commit].term != raft_term(&n->raft))
+		sim_fail(s, n, "counts its way to entry %lu of term %lu", commit,
+			 n->log[commit].term);
+}
+
 void sim_check_step(struct sim *s, struct sim_node *n, const struct raft_event *ev,
 		    const struct raft_update *up)
 {
@@ -173,6 +189,7 @@ void sim_check_step(struct sim *s, struct sim_node *n, const struct raft_event *
 	n->was_leader = leads;
 	if (commit < n->seen_commit)
 		sim_fail(s, n, "commit goes back to %lu", commit);
+	check_counting(s, n, commit);
 	for (uint64_t i = n->seen_commit + 1; i <= commit && !sim_failed(s); i++)
 		check_commit(s, n, i);
 	n->seen_commit = commit;
@@ -182,14 +199,35 @@ void sim_check_step(struct sim *s, struct sim_node *n, const struct raft_event *
 	if (up->commit_changed != (up->commit != n->may_apply))
 		sim_fail(s, n, "commit_changed is wrong");
 	n->may_apply = up->commit;
+	if (ev->kind == RAFT_EV_RECEIVE && ev->message->kind == RAFT_APPEND &&
+	    ev->message->term == hard->term && raft_leader(&n->raft) == ev->message->from)
+		n->heard_us[hard->term] = s->now_us;
 }
 
-/* No disk ever drops a committed entry again. */
+/* What is committed stays on a majority of the disks. One node's may drop it: a truncation that it
+ * was slow to write can come after others have committed what it replaced. */
 void sim_check_cut(struct sim *s, const struct sim_node *n, uint64_t from)
 {
-	for (uint64_t i = from; i <= n->disk.last && i <= s->commit; i++)
-		if (same(&n->disk.log[i], &s->committed[i].entry))
-			sim_fail(s, n, "its disk drops the committed entry %lu", i);
+	for (uint64_t i = from; i <= s->commit; i++)
+		if (!on_majority(s, i))
+			sim_fail(s, n,
+				 "its disk drops entry %lu, committed and on no majority then", i);
+}
+
+/* A majority took this term's leader for theirs at some moment after the read began. */
+static void check_confirmed(struct sim *s, const struct sim_node *n, const struct sim_read *read)
+{
+	uint64_t term = raft_term(&n->raft);
+	unsigned have = 0, voters = 0;
+
+	for (unsigned i = 0; i < s->nodes_n; i++) {
+		const struct sim_node *o = &s->nodes[i];
+
+		voters += o->voter;
+		have += o->voter && (s->leaders[term] == o->id || o->heard_us[term] >= read->at_us);
+	}
+	if (have <= voters / 2)
+		sim_fail(s, n, "reads at a leader that %u of %u have heard since", have, voters);
 }
 
 void sim_check_read(struct sim *s, const struct sim_node *n, const struct raft_read_done *done)
@@ -206,6 +244,7 @@ void sim_check_read(struct sim *s, const struct sim_node *n, const struct raft_r
 		return;
 	}
 	s->report->reads++;
+	check_confirmed(s, n, read);
 	if (done->index < read->floor)
 		sim_fail(s, n, "reads at %lu, %lu was committed when the read began", done->index,
 			 read->floor);

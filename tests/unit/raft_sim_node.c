@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- disk ---- */
-
 static void job_add(struct sim_node *n, const struct raft_update *up)
 {
 	struct sim_disk *d = &n->disk;
@@ -48,7 +46,6 @@ static void jobs_apply(struct sim *s, struct sim_node *n, size_t jobs)
 		if (job->hard_changed)
 			d->hard = job->hard;
 		if (job->truncate_from != 0) {
-			sim_check_cut(s, n, job->truncate_from);
 			d->last = job->truncate_from - 1;
 		}
 		if (job->last == 0)
@@ -57,6 +54,8 @@ static void jobs_apply(struct sim *s, struct sim_node *n, size_t jobs)
 		memcpy(&d->log[job->first], &d->staged[job->entries_at],
 		       (job->last - job->first + 1) * sizeof(d->log[0]));
 		d->last = job->last;
+		if (job->truncate_from != 0)
+			sim_check_cut(s, n, job->truncate_from);
 	}
 	memmove(d->jobs, d->jobs + jobs, (d->jobs_n - jobs) * sizeof(d->jobs[0]));
 	d->jobs_n -= jobs;
@@ -90,8 +89,6 @@ void sim_node_synced(struct sim *s, struct sim_node *n)
 	sim_schedule(s, SIM_PERSISTED, sim_position(s, n->id), sim_below(s, 200))->a = id;
 	sync_begin(s, n);
 }
-
-/* ---- start and crash ---- */
 
 /* Everybody has this on disk and nobody will ever need to be sent it. */
 static uint64_t common_prefix(const struct sim *s)
@@ -186,8 +183,6 @@ void sim_node_done(struct sim_node *n)
 	free(n->disk.jobs);
 	free(n->disk.staged);
 }
-
-/* ---- carrying out an update ---- */
 
 static void log_change(struct sim *s, struct sim_node *n, const struct raft_event *ev,
 		       const struct raft_update *up, const uint64_t *values)

@@ -1,4 +1,4 @@
-/* The simulator's inside, shared by its three files; raft_sim.h tells what it is. */
+/* The simulator's inside, shared by its files; raft_sim.h tells what it is. */
 #ifndef DROVER_TESTS_UNIT_RAFT_SIM_STATE_H
 #define DROVER_TESTS_UNIT_RAFT_SIM_STATE_H
 
@@ -66,6 +66,7 @@ struct sim_node {
 	uint64_t seen_commit;
 	uint64_t may_apply;
 	bool was_leader;
+	uint64_t heard_us[SIM_TERMS_MAX]; /* when it last heard the leader of the term */
 };
 
 struct sim_message {
@@ -121,6 +122,7 @@ struct sim_weather {
 struct sim_read {
 	uint64_t id; /* 0: free */
 	unsigned node;
+	uint64_t at_us;
 	uint64_t floor; /* the highest commit index that any node knew when it began */
 };
 
@@ -184,6 +186,13 @@ static inline bool sim_failed(const struct sim *s)
 {
 	return s->report->failure[0] != '\0';
 }
+
+/* raft_sim_script.c: one blow of the day, one go of the clients; both schedule the next. */
+void sim_chaos(struct sim *s);
+void sim_client(struct sim *s);
+bool sim_propose(struct sim *s, struct sim_node *n, uint32_t count); /* whether it was taken */
+void sim_read(struct sim *s, struct sim_node *n);
+void sim_heal_network(struct sim *s);
 
 /* raft_sim_node.c: one thing happens to a node. */
 bool sim_node_start(struct sim *s, struct sim_node *n);
