@@ -25,6 +25,7 @@ struct member {
 	struct wal *wal;
 	struct core *core;
 	bool down;
+	bool abstain;
 	uint64_t commit[GROUPS];
 	enum raft_role role[GROUPS];
 	uint64_t proposed; /* index of the last answered proposal, 0: refused */
@@ -135,7 +136,8 @@ static void start(struct member *n)
 			 .election_min_ms = 300,
 			 .inflight_messages = 32,
 			 .inflight_bytes = 1 << 20,
-			 .append_entries_max = 64},
+			 .append_entries_max = 64,
+			 .abstain = n->abstain},
 		.members = {.n = NODES},
 		.groups_n = GROUPS,
 		.append_bytes = 1 << 16,
@@ -405,6 +407,42 @@ static void a_read_without_a_majority_is_let_go_at_its_deadline(void **state)
 	assert_int_equal(leader->read_index, 0);
 }
 
+static void an_emptied_node_gives_no_vote_before_it_has_caught_up(void **state)
+{
+	struct member *leader = wait_leader(1), *emptied, *other;
+	uint64_t index = propose(leader, 1, "kept by two");
+	char command[128];
+
+	(void)state;
+	emptied = &members[leader->id % NODES];
+	other = &members[(leader->id + 1) % NODES];
+	while (emptied->commit[1] < index || leader->commit[1] < index)
+		round_trip();
+	stop(emptied);
+	stop(leader);
+	snprintf(command, sizeof command, "rm -rf %s/*", emptied->dir);
+	assert_int_equal(system(command), 0);
+	emptied->abstain = true;
+	start(emptied);
+	/* With the only other node of a quorum down, one that has forgotten does not make up for
+	 * it. */
+	for (unsigned i = 0; i < 500; i++) {
+		round_trip();
+		assert_null(leader_of(1));
+		assert_true(core_abstaining(emptied->core));
+	}
+	assert_int_not_equal(emptied->role[1], RAFT_LEADER);
+	start(leader);
+	wait_leader(1);
+	for (unsigned i = 0; i < 500 && core_abstaining(emptied->core); i++)
+		round_trip();
+	assert_false(core_abstaining(emptied->core));
+	expect_entry(emptied, 1, index, "kept by two");
+	/* And now it counts. */
+	stop(other);
+	wait_leader(1);
+}
+
 static void a_store_ahead_of_its_log_is_refused_with_the_remedy(void **state)
 {
 	uint64_t applied[GROUPS] = {0, 1000};
@@ -442,6 +480,7 @@ int main(void)
 		T(a_leader_that_dies_is_followed_by_another_and_catches_up_later),
 		T(a_read_is_confirmed_on_leader_and_follower_at_the_commit_index),
 		T(a_read_without_a_majority_is_let_go_at_its_deadline),
+		T(an_emptied_node_gives_no_vote_before_it_has_caught_up),
 		T(a_store_ahead_of_its_log_is_refused_with_the_remedy),
 	};
 	return cmocka_run_group_tests_name("core", tests, NULL, NULL);
