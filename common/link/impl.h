@@ -35,7 +35,7 @@
 enum link_state {
 	LINK_DIALING,
 	LINK_HELLO,
-	LINK_REFUSING, /* our verdict is on its way, then it is closed */
+	LINK_REFUSING, /* our verdict is on its way; waiting for the other end to close */
 	LINK_OPEN,
 	LINK_CLOSING, /* the reaper has it, or is about to */
 	LINK_CLOSED,

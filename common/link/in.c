@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REFUSED_LINGER_US 1000000
 #define FRAMES_BETWEEN_RELEASES                                          \
 	64 /* what a callback sends in answer waits no longer than these \
 	    */
@@ -41,10 +42,13 @@ void link_late(void *arg)
 {
 	struct link *l = arg;
 
-	if (atomic_load(&l->state) == LINK_DIALING) {
+	int state = atomic_load(&l->state);
+
+	if (state == LINK_DIALING) {
 		link_fail(l, ERR_TIMEOUT, "no connection within %u ms", l->hub->dial_ms);
-	} else if (atomic_load(&l->state) < LINK_OPEN) {
-		atomic_fetch_add(&l->hub->refused_hello, 1);
+	} else if (state < LINK_OPEN) {
+		if (state == LINK_HELLO)
+			atomic_fetch_add(&l->hub->refused_hello, 1);
 		link_fail(l, ERR_TIMEOUT, "the hello was not over within %u ms", l->hub->hello_ms);
 	}
 }
@@ -95,9 +99,11 @@ static const char *verdict_text(enum hello_verdict v)
 	}
 }
 
-/* false: it is refused and will be closed once the verdict is written. */
-static bool give_verdict(struct link *l)
+/* A refused peer is told, and then left to close the link itself: closing with bytes of its unread
+ * would reset the connection, and the verdict could be lost on the way. */
+static void give_verdict(struct link *l)
 {
+	struct hub *h = l->hub;
 	struct link_identity *peer = &l->hello->peer;
 	enum hello_verdict v = judge(l);
 	uint8_t byte = (uint8_t)v;
@@ -106,16 +112,16 @@ static bool give_verdict(struct link *l)
 		l->peer = *peer;
 		l->purpose = l->hello->purpose;
 		link_send_raw(l, &byte, 1, LINK_HELLO);
-		return true;
+		return;
 	}
-	atomic_fetch_add(&l->hub->refused_trust, 1);
+	atomic_fetch_add(&h->refused_trust, 1);
 	pthread_mutex_lock(&l->lock);
 	if (atomic_load(&l->state) < LINK_CLOSING)
 		err_set(&l->why, ERR_AUTH, "%s: %s says it is %s: %s", l->address,
 			peer->kind == LINK_NODE ? "a node" : "a user", peer->name, verdict_text(v));
 	pthread_mutex_unlock(&l->lock);
 	link_send_raw(l, &byte, 1, LINK_REFUSING);
-	return false;
+	hub_timer_set(&h->timers, &l->deadline, clock_mono_us() + REFUSED_LINGER_US);
 }
 
 static void open_link(struct link *l)
@@ -163,8 +169,10 @@ static bool take_hello(struct link *l)
 				link_send_raw(l, proof, sizeof proof, LINK_HELLO);
 		} else if (h->step == HELLO_PROOF) {
 			rc = hello_take_proof(h, in.p, &e);
-			if (!rc && !give_verdict(l))
-				return false;
+			if (!rc)
+				give_verdict(l);
+			if (atomic_load(&l->state) == LINK_REFUSING)
+				return true;
 		} else {
 			rc = hello_take_verdict(h, in.p, &e);
 		}
@@ -238,8 +246,10 @@ void link_recv_done(void *arg)
 	atomic_store_explicit(&l->last_heard_ms, clock_mono_ms(), memory_order_relaxed);
 
 	link_hold();
-	if (!l->opened)
-		go_on = atomic_load(&l->state) == LINK_HELLO && take_hello(l);
+	if (atomic_load(&l->state) == LINK_REFUSING)
+		frame_in_skip(&l->in, frame_in_peek(&l->in).n);
+	else if (!l->opened)
+		go_on = take_hello(l);
 	if (go_on && l->opened)
 		go_on = take_frames(l);
 	link_release();

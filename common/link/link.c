@@ -113,8 +113,10 @@ static bool close_locked(struct link *l, const struct err *why)
 {
 	if (atomic_load(&l->state) >= LINK_CLOSING)
 		return false;
+	/* Who was refused is closed for that, however the end comes about. */
+	if (atomic_load(&l->state) != LINK_REFUSING)
+		l->why = *why;
 	atomic_store(&l->state, LINK_CLOSING);
-	l->why = *why;
 	return true;
 }
 

@@ -69,9 +69,13 @@ static bool welcome(struct listener *ln, nng_stream *stream)
 		ln->unopened++;
 	}
 	pthread_mutex_unlock(&h->lock);
+	/* Its first write may fail and send it to the reaper while it is still being started here. */
+	link_ref(l);
+	link_submit_begin(l);
 	if (closing || hub_add(h, l, NULL) != 0) {
 		hub_settle(h, l);
 		nng_stream_close(stream);
+		link_unref(l);
 		link_discard(l);
 		return true;
 	}
@@ -79,6 +83,8 @@ static bool welcome(struct listener *ln, nng_stream *stream)
 		link_fail(l, ERR_LIMIT, "refused: %u links are open", h->links_max);
 	else
 		link_start_hello(l);
+	link_submit_end(l);
+	link_unref(l);
 	return !full;
 }
 

@@ -73,12 +73,6 @@ void link_send_done(void *arg)
 	if (o->bytes.cap > OUT_KEEP_BYTES)
 		out_shrink(o, OUT_KEEP_BYTES);
 	l->writing = false;
-	if (atomic_load(&l->state) == LINK_REFUSING && l->out[l->fill].size == 0) {
-		struct err why = l->why;
-		pthread_mutex_unlock(&l->lock);
-		link_close_why(l, &why);
-		return;
-	}
 	write_start(l);
 }
 
