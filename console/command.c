@@ -238,7 +238,7 @@ static int own_flag(struct cli *cli, size_t row, int argc, char **argv, struct e
 }
 
 /* Says which flag getopt stumbled over, as the user wrote it. */
-static int flag_error(int answer, char **argv, struct err *e)
+static int flag_error(const struct getopt_tables *t, int answer, char **argv, struct err *e)
 {
 	const char *word = optind > 0 ? argv[optind - 1] : "";
 
@@ -249,7 +249,12 @@ static int flag_error(int answer, char **argv, struct err *e)
 		return err_set(e, ERR_INVALID, "there is no flag -%c", optopt);
 	if (optopt > 0)
 		return err_set(e, ERR_INVALID, "%s takes no value", word);
-	return err_set(e, ERR_INVALID, "there is no flag %s, or it is cut too short", word);
+	unsigned begin_so = 0;
+	for (size_t i = 0; i < t->longs_n; i++)
+		begin_so += strncmp(t->longs[i].name, word + 2, strlen(word + 2)) == 0;
+	if (begin_so > 1)
+		return err_set(e, ERR_INVALID, "%s is the beginning of several flags", word);
+	return err_set(e, ERR_INVALID, "there is no flag %s", word);
 }
 
 static int check_counts(const struct cli *cli, struct err *e)
@@ -269,7 +274,8 @@ static int check_counts(const struct cli *cli, struct err *e)
 }
 
 /* One answer of getopt. */
-static int take_option(struct cli *cli, int answer, int argc, char **argv, struct err *e)
+static int take_option(struct cli *cli, const struct getopt_tables *t, int answer, int argc,
+		       char **argv, struct err *e)
 {
 	if (answer >= OPT_OWN && answer < OPT_JSON)
 		return own_flag(cli, (size_t)(answer - OPT_OWN), argc, argv, e);
@@ -299,7 +305,7 @@ static int take_option(struct cli *cli, int answer, int argc, char **argv, struc
 		cli->version = true;
 		return 0;
 	default:
-		return flag_error(answer, argv, e);
+		return flag_error(t, answer, argv, e);
 	}
 }
 
@@ -316,7 +322,7 @@ static int parse_flags(struct cli *cli, const struct command *c, bool permute, i
 	optind = 0; /* glibc: forget what an earlier parse left */
 	opterr = 0;
 	while ((answer = getopt_long(argc, argv, t.shorts, t.longs, NULL)) != -1) {
-		rc = take_option(cli, answer, argc, argv, e);
+		rc = take_option(cli, &t, answer, argc, argv, e);
 		if (rc)
 			return rc;
 	}

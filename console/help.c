@@ -11,24 +11,18 @@ static void print_wrapped(FILE *f, const char *text, int indent)
 	int at = indent;
 
 	while (*text) {
-		int word = (int)strcspn(text, " \n");
-		if (at > indent && at + word > HELP_WIDTH) {
+		int word = (int)strcspn(text, " ");
+		if (at > indent && at + 1 + word > HELP_WIDTH) {
 			fprintf(f, "\n%*s", indent, "");
 			at = indent;
+		} else if (at > indent) {
+			fputc(' ', f);
+			at++;
 		}
 		fwrite(text, 1, (size_t)word, f);
 		at += word;
 		text += word;
-		if (*text == '\n') {
-			fprintf(f, "\n%*s", text[1] ? indent : 0, "");
-			at = indent;
-			text++;
-		} else if (*text == ' ') {
-			if (at < HELP_WIDTH)
-				fputc(' ', f);
-			at++;
-			text++;
-		}
+		text += strspn(text, " ");
 	}
 	fputc('\n', f);
 }
@@ -80,6 +74,8 @@ static void synopsis_flags(FILE *f, const struct flag *flags)
 		/* The short form is what people type; the value stays. */
 		if (flags->letter && flags->type == FLAG_BOOL)
 			fprintf(f, " [-%c]", flags->letter);
+		else if (flags->letter && flags->type == FLAG_OPTIONAL_REAL)
+			fprintf(f, " [-%c [%s]]", flags->letter, flags->value);
 		else if (flags->letter && flags->value)
 			fprintf(f, " [-%c %s]", flags->letter, flags->value);
 		else
