@@ -281,7 +281,8 @@ int peers_new(struct peers **ret_peers, struct hub *h, const struct agent_conf *
 	}
 	struct link_events in = {
 		.opened = in_opened, .frame = in_frame, .closed = in_closed, .ctx = p};
-	int rc = link_listen(h, conf->peer, 1u << LINK_FAST | 1u << LINK_BULK, &in, &p->listener, e);
+	int rc =
+		link_listen(h, conf->peer, 1u << LINK_FAST | 1u << LINK_BULK, &in, &p->listener, e);
 	if (rc < 0) {
 		peers_free(p);
 		return rc;

@@ -169,8 +169,7 @@ static bool at_end(struct rd *r)
 	return r->p == r->end;
 }
 
-static int parse_name(struct rd *r, struct slice name, struct namespace_statement *s,
-		      struct err *e)
+static int parse_name(struct rd *r, struct slice name, struct namespace_statement *s, struct err *e)
 {
 	bool sound = name.n > 0 && name.n < sizeof s->name && isalpha(name.p[0]);
 

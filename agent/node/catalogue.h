@@ -18,9 +18,9 @@
 #define CATALOGUE_MAX 4096  /* namespaces in a cluster */
 
 /* Group 0's content before its first entry. */
-#define CATALOGUE_SCHEMA                                                                           \
-	"CREATE TABLE namespaces(id INTEGER PRIMARY KEY AUTOINCREMENT,"                            \
-	" name TEXT NOT NULL UNIQUE COLLATE NOCASE);"                                              \
+#define CATALOGUE_SCHEMA                                                \
+	"CREATE TABLE namespaces(id INTEGER PRIMARY KEY AUTOINCREMENT," \
+	" name TEXT NOT NULL UNIQUE COLLATE NOCASE);"                   \
 	"INSERT INTO namespaces VALUES(1,'main');"
 #define CATALOGUE_SELECT "SELECT id, name FROM namespaces ORDER BY id"
 

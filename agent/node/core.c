@@ -481,7 +481,8 @@ static int group_init(struct core *c, uint32_t id, uint64_t applied, struct core
 			       "group %s: the data holds log entry %llu, but the log ends at %llu: "
 			       "log files are missing or were put back from an older copy; to let "
 			       "this node recover from the others, remove its whole data folder",
-			       name, (unsigned long long)applied, (unsigned long long)ws.last_index);
+			       name, (unsigned long long)applied,
+			       (unsigned long long)ws.last_index);
 	g->runs = calloc(RUNS_MAX, sizeof *g->runs);
 	struct raft_run *runs = calloc(ws.runs_n + 1, sizeof *runs);
 	if (!g->runs || !runs) {

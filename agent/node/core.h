@@ -57,8 +57,7 @@ struct core_ports {
 	void (*kick_log)(void *ctx);
 	/* In this order for each group: commit up to, then a change of role, term or leader. */
 	void (*commit)(void *ctx, uint32_t group, uint64_t index);
-	void (*role)(void *ctx, uint32_t group, enum raft_role role, uint64_t term,
-		     raft_id leader);
+	void (*role)(void *ctx, uint32_t group, enum raft_role role, uint64_t term, raft_id leader);
 	/* Every core_propose() is answered by one; index 0: refused, nothing was done. */
 	void (*proposed)(void *ctx, uint32_t group, void *token, uint64_t index, uint64_t term);
 	/* These reads may run once `index` is applied; 0: leadership is unsure, or the deadline

@@ -26,9 +26,9 @@ enum job_kind {
 
 /* Where the job goes when what it waits for has come. */
 enum job_next {
-	JOB_TO_POOL,	 /* run by a worker */
-	JOB_TO_RESOLVE,	 /* look its namespace up again */
-	JOB_TO_ANSWER,	 /* its results are there: reply */
+	JOB_TO_POOL,	/* run by a worker */
+	JOB_TO_RESOLVE, /* look its namespace up again */
+	JOB_TO_ANSWER,	/* its results are there: reply */
 };
 
 struct node;
@@ -46,8 +46,8 @@ struct job {
 	uint64_t deadline_ms; /* monotonic */
 	bool resolved;	      /* the namespace was looked up in a fresh catalogue */
 	struct sql_request sql;
-	struct buf own;	      /* a rewritten request's bytes; sql points into it */
-	bool create_or_drop;  /* rewritten CREATE or DROP NAMESPACE: errors are put in its words */
+	struct buf own;	     /* a rewritten request's bytes; sql points into it */
+	bool create_or_drop; /* rewritten CREATE or DROP NAMESPACE: errors are put in its words */
 	char name[SQL_NAMESPACE_MAX]; /* of that namespace */
 	struct store_request request;
 	/* WAL: */

@@ -236,8 +236,7 @@ static void port_commit(void *ctx, uint32_t group, uint64_t index)
 	shard_commit(l->node->shards[group], index);
 }
 
-static void port_role(void *ctx, uint32_t group, enum raft_role role, uint64_t term,
-		      raft_id leader)
+static void port_role(void *ctx, uint32_t group, enum raft_role role, uint64_t term, raft_id leader)
 {
 	struct loop *l = ctx;
 	char name[32];
@@ -281,6 +280,21 @@ static void port_reads(void *ctx, uint32_t group, struct core_read *list, uint64
 
 /* --- the thread that reads old entries for slow peers --- */
 
+/* The log may have been truncated since the core asked: only entries that still have the terms that
+ * the message says may be sent with it. */
+static size_t same_terms(const struct raft_message *m, const struct wal_entry *entries, size_t n)
+{
+	uint32_t run = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		while (run + 1 < m->runs_n && m->runs[run + 1].first <= entries[i].index)
+			run++;
+		if (m->runs_n == 0 || entries[i].term != m->runs[run].term)
+			return i;
+	}
+	return n;
+}
+
 static void fetch_one(struct loop *l, struct fetch *f)
 {
 	struct wal_entry entries[FETCH_ENTRIES];
@@ -297,15 +311,17 @@ static void fetch_one(struct loop *l, struct fetch *f)
 			  l->core_options.append_bytes, entries, &n, &e);
 	if (rc < 0 && log_allowed(&limit, &left_out))
 		log_error("log", "cannot read entries for node %u: %s", m->to, e.text);
-	if (rc == 0 && n > 0) {
-		m->count = (uint32_t)n;
-		if (peers_send(l->node->peers, f->group, m, entries, n)) {
-			sent->count = (uint32_t)n;
-			for (size_t i = 0; i < n; i++)
+	size_t same = rc == 0 ? same_terms(m, entries, n) : 0;
+	if (same > 0) {
+		m->count = (uint32_t)same;
+		if (peers_send(l->node->peers, f->group, m, entries, same)) {
+			sent->count = (uint32_t)same;
+			for (size_t i = 0; i < same; i++)
 				sent->size_bytes += entries[i].data->size_bytes;
 		}
-		wal_entries_unref(entries, n);
 	}
+	if (rc == 0)
+		wal_entries_unref(entries, n);
 	mailbox_post(&l->box, &sent->mail);
 }
 
@@ -407,8 +423,8 @@ static int core_mail(struct loop *l, struct loop_mail *m, struct err *e)
 {
 	switch (m->kind) {
 	case LOOP_RECEIVE:
-		return core_receive(l->core, now(l), m->group, &m->message.raft,
-				    m->message.entries, e);
+		return core_receive(l->core, now(l), m->group, &m->message.raft, m->message.entries,
+				    e);
 	case LOOP_PERSISTED:
 		return persisted(l, m, e);
 	case LOOP_PROPOSE: {
@@ -464,8 +480,10 @@ static uint64_t tick(struct loop *l, struct err *e)
 		peers_ask_terms(l->node->peers);
 		rejoin_missing(&l->rejoin, missing, sizeof missing);
 		if (log_allowed(&limit, &left_out))
-			log_info("raft", "the data folder was empty: waiting to hear from %s "
-				 "before taking part again", missing);
+			log_info("raft",
+				 "the data folder was empty: waiting to hear from %s "
+				 "before taking part again",
+				 missing);
 	}
 	if (l->core) {
 		int rc = core_tick(l->core, now(l), &deadline, e);

@@ -37,8 +37,7 @@ void node_fatal(struct node *n, const char *part, const struct err *e)
 	_exit(1);
 }
 
-void node_event(struct node *n, uint32_t group, enum raft_role role, uint64_t term,
-		raft_id leader)
+void node_event(struct node *n, uint32_t group, enum raft_role role, uint64_t term, raft_id leader)
 {
 	char text[256], name[32];
 
@@ -152,8 +151,8 @@ static void checkpoint_all(struct node *n)
 	struct err e;
 
 	for (uint32_t g = 0; g < n->groups_n; g++) {
-		int rc = store_checkpoint(background.checkpointers[g], CHECKPOINT_RESTART_BYTES,
-					  &e);
+		int rc =
+			store_checkpoint(background.checkpointers[g], CHECKPOINT_RESTART_BYTES, &e);
 		if (rc < 0 && rc != ERR_BUSY && log_allowed(&limit, &left_out))
 			log_error("store", "cannot checkpoint: %s", e.text);
 	}

@@ -52,8 +52,7 @@ int node_start(struct node **ret_node, const struct agent_conf *conf, struct err
 void node_stop(struct node *n);
 
 /* Tells the events feed of a change of role. */
-void node_event(struct node *n, uint32_t group, enum raft_role role, uint64_t term,
-		raft_id leader);
+void node_event(struct node *n, uint32_t group, enum raft_role role, uint64_t term, raft_id leader);
 
 /* Logs and ends the process at once: promises could not be kept otherwise. */
 _Noreturn void node_fatal(struct node *n, const char *part, const struct err *e);

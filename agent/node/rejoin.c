@@ -121,11 +121,11 @@ void rejoin_missing(const struct rejoin *r, char *ret_text, size_t size)
 int rejoin_stage(struct rejoin *r, struct wal *w, struct err *e)
 {
 	for (uint32_t g = 0; g < r->groups_n; g++) {
+		/* Where nobody ever had a term there is nothing that could have been promised. */
 		struct wal_job job = {.group = g,
-				      .persist_id = 1,
 				      .hard_changed = true,
 				      .term = r->terms[g],
-				      .vote = r->conf->id};
+				      .vote = r->terms[g] ? r->conf->id : 0};
 		int rc = wal_stage(w, &job, e);
 		if (rc < 0)
 			return rc;

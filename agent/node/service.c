@@ -242,10 +242,14 @@ static void call_control(struct job *job)
 void service_call(void *ctx, struct rpc_call *call)
 {
 	static const enum job_kind kinds[] = {
-		[RPC_SQL] = JOB_SQL,	       [RPC_STATUS] = JOB_STATUS,
-		[RPC_WAL] = JOB_WAL,	       [RPC_MARK] = JOB_MARK,
-		[RPC_DIGEST] = JOB_DIGEST,     [RPC_TRANSFER] = JOB_TRANSFER,
-		[RPC_NAMESPACES] = JOB_NAMESPACES, [RPC_GROUPS] = JOB_GROUPS,
+		[RPC_SQL] = JOB_SQL,
+		[RPC_STATUS] = JOB_STATUS,
+		[RPC_WAL] = JOB_WAL,
+		[RPC_MARK] = JOB_MARK,
+		[RPC_DIGEST] = JOB_DIGEST,
+		[RPC_TRANSFER] = JOB_TRANSFER,
+		[RPC_NAMESPACES] = JOB_NAMESPACES,
+		[RPC_GROUPS] = JOB_GROUPS,
 	};
 	struct node *n = ctx;
 	unsigned method = rpc_call_method(call);

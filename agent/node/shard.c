@@ -54,8 +54,8 @@ void shard_wait(struct shard *s, struct job *take_job)
 
 void shard_commit(struct shard *s, uint64_t index)
 {
-	post(s, &(struct shard_mail){
-			.kind = SHARD_COMMIT, .index = index, .at_us = clock_mono_us()});
+	post(s,
+	     &(struct shard_mail){.kind = SHARD_COMMIT, .index = index, .at_us = clock_mono_us()});
 }
 
 void shard_role(struct shard *s, bool leader, uint64_t term)

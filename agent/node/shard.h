@@ -38,8 +38,8 @@ struct store *shard_store(struct shard *s);
 /* Group 0, before shard_run: the catalogue as the files have it. */
 void shard_catalogue_first(struct shard *s);
 
-void shard_submit(struct shard *s, struct job *take_job);    /* a write, or a MARK */
-void shard_wait(struct shard *s, struct job *take_job);	     /* until job->index */
+void shard_submit(struct shard *s, struct job *take_job); /* a write, or a MARK */
+void shard_wait(struct shard *s, struct job *take_job);	  /* until job->index */
 void shard_commit(struct shard *s, uint64_t index);
 void shard_role(struct shard *s, bool leader, uint64_t term);
 void shard_proposed(struct shard *s, void *token, uint64_t index, uint64_t term);

@@ -236,12 +236,13 @@ static void settle(struct shard *s, uint64_t index)
 		s->taken_back = false;
 }
 
-/* Reads a stretch of the log and applies it; 0 entries is a bug: what is committed is in the log. */
+/* Reads a stretch of the log and applies it; 0 entries is a bug: what is committed is in the log.
+ */
 static void apply_from_log(struct shard *s, uint64_t to)
 {
 	struct wal_entry entries[ENTRIES_AT_ONCE];
-	size_t want = to - s->applied < ENTRIES_AT_ONCE ? (size_t)(to - s->applied)
-							 : ENTRIES_AT_ONCE;
+	size_t want =
+		to - s->applied < ENTRIES_AT_ONCE ? (size_t)(to - s->applied) : ENTRIES_AT_ONCE;
 	size_t n = 0;
 	struct err e;
 

@@ -61,12 +61,13 @@ struct shard {
 	bool ready; /* an entry of this term is applied */
 
 	uint64_t commit;  /* told by the loop */
-	uint64_t applied; /* all entries up to here are in the store (or speculative and committed) */
+	uint64_t applied; /* all entries up to here are in the store (or speculative and committed)
+			   */
 
-	struct job_list queue;	  /* writes and marks, in order of arrival */
-	struct batch *proposing;  /* executed, index not known yet */
-	bool proposing_void;	  /* taken back meanwhile */
-	struct batch *inflight;	  /* proposed, by rising index */
+	struct job_list queue;	 /* writes and marks, in order of arrival */
+	struct batch *proposing; /* executed, index not known yet */
+	bool proposing_void;	 /* taken back meanwhile */
+	struct batch *inflight;	 /* proposed, by rising index */
 	struct batch **inflight_last;
 	unsigned inflight_n;
 	bool taken_back; /* the store holds none of inflight: they come back through the log */

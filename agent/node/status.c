@@ -65,9 +65,8 @@ static json_t *group_json(struct node *n, uint32_t g)
 			 "last_index", (json_int_t)v.last_index, "committed", (json_int_t)v.commit,
 			 "applied", (json_int_t)applied, "durable",
 			 (json_int_t)shard_flushed(n->shards[g]), "snapshot_index", 0,
-			 "lag_entries",
-			 (json_int_t)(v.commit > applied ? v.commit - applied : 0), "lag_ms",
-			 (double)shard_lag_us(n->shards[g]) / 1000.0);
+			 "lag_entries", (json_int_t)(v.commit > applied ? v.commit - applied : 0),
+			 "lag_ms", (double)shard_lag_us(n->shards[g]) / 1000.0);
 }
 
 /* Of the data groups: leading one is leading; following all of them is synced once what their
@@ -100,10 +99,10 @@ void status_json(struct node *n, struct buf *b)
 	hub_stats(n->hub, &hs);
 	for (uint32_t g = 0; g < n->groups_n; g++)
 		json_array_append_new(groups, group_json(n, g));
-	json_t *log = json_pack("{s:I,s:I,s:I,s:I,s:I}", "bytes", (json_int_t)ws.bytes, "segments",
-				(json_int_t)ws.segments, "syncs", (json_int_t)ws.syncs,
-				"sync_us_p50", (json_int_t)ws.sync_us_p50, "sync_us_p99",
-				(json_int_t)ws.sync_us_p99);
+	json_t *log =
+		json_pack("{s:I,s:I,s:I,s:I,s:I}", "bytes", (json_int_t)ws.bytes, "segments",
+			  (json_int_t)ws.segments, "syncs", (json_int_t)ws.syncs, "sync_us_p50",
+			  (json_int_t)ws.sync_us_p50, "sync_us_p99", (json_int_t)ws.sync_us_p99);
 	json_t *links = json_pack("{s:I,s:I,s:I,s:I,s:I}", "open", (json_int_t)hs.links,
 				  "refused_hello", (json_int_t)hs.refused_hello, "refused_trust",
 				  (json_int_t)hs.refused_trust, "bad_frames",
@@ -158,9 +157,9 @@ void status_answer_namespaces(struct node *n, struct job *take_job)
 		return;
 	}
 	for (size_t i = 0; i < rows_n; i++)
-		json_array_append_new(list, json_pack("{s:I,s:s,s:i}", "id",
-						      (json_int_t)rows[i].id, "name", rows[i].name,
-						      "group", (int)rows[i].group));
+		json_array_append_new(list,
+				      json_pack("{s:I,s:s,s:i}", "id", (json_int_t)rows[i].id,
+						"name", rows[i].name, "group", (int)rows[i].group));
 	free(rows);
 	reply_json(take_job, list);
 }
@@ -175,12 +174,12 @@ void status_answer_groups(struct node *n, struct job *take_job)
 		loop_view(n->loop, g, &v);
 		const char *rpc = rpc_address(n, v.leader);
 		json_array_append_new(
-			list, json_pack("{s:i,s:s,s:o,s:s?,s:s?}", "group", (int)g, "name",
-					core_group_name(g, name, sizeof name), "leader_id",
-					id_or_null(v.leader), "leader_name",
-					v.leader ? node_name(n, v.leader, leader, sizeof leader)
-						 : NULL,
-					"leader_rpc", rpc));
+			list,
+			json_pack("{s:i,s:s,s:o,s:s?,s:s?}", "group", (int)g, "name",
+				  core_group_name(g, name, sizeof name), "leader_id",
+				  id_or_null(v.leader), "leader_name",
+				  v.leader ? node_name(n, v.leader, leader, sizeof leader) : NULL,
+				  "leader_rpc", rpc));
 	}
 	reply_json(take_job, list);
 }
@@ -199,8 +198,8 @@ void status_answer_wal(struct node *n, struct job *take_job)
 
 	loop_view(n->loop, take_job->group, &v);
 	wal_group(n->wal, take_job->group, &ws);
-	uint64_t commit = v.commit, from = take_job->from < ws.first_index ? ws.first_index
-									    : take_job->from;
+	uint64_t commit = v.commit,
+		 from = take_job->from < ws.first_index ? ws.first_index : take_job->from;
 	uint64_t want = take_job->count < WAL_ENTRIES_MAX ? take_job->count : WAL_ENTRIES_MAX;
 	if (from > commit)
 		want = 0;
@@ -247,7 +246,9 @@ void status_answer_digest(struct node *n, struct job *take_job)
 			 (unsigned long long)shard_applied(n->shards[take_job->group]),
 			 (unsigned long long)take_job->index);
 	else
-		job_fail(take_job, ERR_BUSY, "the digest at %llu is still being computed, or was "
-			 "not asked for while this node ran", (unsigned long long)take_job->index);
+		job_fail(take_job, ERR_BUSY,
+			 "the digest at %llu is still being computed, or was "
+			 "not asked for while this node ran",
+			 (unsigned long long)take_job->index);
 	buf_done(&b);
 }

@@ -104,9 +104,14 @@ static void campaign_pre_vote(struct raft *r, const struct raft_event *ev, struc
 		campaign_ask(r, ev, up);
 }
 
+static bool may_campaign(const struct raft *r)
+{
+	return raft_votes(r, r->options.id) && !r->abstain;
+}
+
 void raft_election_tick(struct raft *r, const struct raft_event *ev, struct raft_update *up)
 {
-	if (!raft_votes(r, r->options.id))
+	if (!may_campaign(r))
 		return;
 	if (ev->now_ms >= r->election_ms)
 		campaign_pre_vote(r, ev, up);
@@ -116,7 +121,7 @@ void raft_election_tick(struct raft *r, const struct raft_event *ev, struct raft
 
 void raft_election_transfer(struct raft *r, const struct raft_event *ev, struct raft_update *up)
 {
-	if (raft_votes(r, r->options.id))
+	if (may_campaign(r))
 		campaign_vote(r, ev, up, true);
 }
 
@@ -178,7 +183,7 @@ static void receive_pre_vote(struct raft *r, const struct raft_event *ev, struct
 {
 	const struct raft_message *m = ev->message;
 	struct raft_message *reply;
-	bool grant = m->term > r->hard.term && up_to_date(r, m) &&
+	bool grant = !r->abstain && m->term > r->hard.term && up_to_date(r, m) &&
 		     (m->transfer || !leader_lives(r, ev->now_ms));
 
 	if (!grant && !raft_persist_hard_durable(r))
@@ -198,7 +203,8 @@ static void receive_vote(struct raft *r, const struct raft_event *ev, struct raf
 			return;
 		raft_election_new_term(r, ev, up, m->term, 0);
 	}
-	if (m->term == r->hard.term && r->hard.vote == 0 && r->leader == 0 && up_to_date(r, m)) {
+	if (!r->abstain && m->term == r->hard.term && r->hard.vote == 0 && r->leader == 0 &&
+	    up_to_date(r, m)) {
 		raft_election_step_down(r, ev, up);
 		r->hard.vote = m->from;
 		raft_election_rewind(r, ev);
@@ -256,7 +262,7 @@ void raft_election_receive(struct raft *r, const struct raft_event *ev, struct r
 
 uint64_t raft_election_deadline_ms(const struct raft *r)
 {
-	if (r->role == RAFT_LEADER || !raft_votes(r, r->options.id))
+	if (r->role == RAFT_LEADER || !may_campaign(r))
 		return UINT64_MAX;
 	if (r->role == RAFT_FOLLOWER || r->election_ms < r->resend_ms)
 		return r->election_ms;

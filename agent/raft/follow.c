@@ -149,6 +149,16 @@ static bool may_take(const struct raft *r, const struct raft_message *m, uint64_
 	       raft_runs_term(&r->log, from - 1, &before) && before <= term;
 }
 
+/* Does this node hold, durably, all that its leader has committed? Only what is committed in the
+ * leader's own term tells: before, its commit index may lie behind what others acknowledged. */
+static bool caught_up(const struct raft *r, const struct raft_message *m)
+{
+	uint64_t term;
+
+	return m->commit > 0 && m->commit <= r->following.verified && m->commit <= r->log.stable &&
+	       raft_runs_term(&r->log, m->commit, &term) && term == r->hard.term;
+}
+
 void raft_follow_append(struct raft *r, const struct raft_event *ev, struct raft_update *up)
 {
 	const struct raft_message *m = ev->message;
@@ -181,6 +191,8 @@ void raft_follow_append(struct raft *r, const struct raft_event *ev, struct raft
 		f->verified = last;
 	if (m->commit > r->commit) /* 3.5: but no further than what is known to be the same */
 		r->commit = m->commit < f->verified ? m->commit : f->verified;
+	if (r->abstain && caught_up(r, m))
+		r->abstain = false;
 	if (from > last && (m->count > 0 || m->round > 0))
 		reply(r, up);
 }

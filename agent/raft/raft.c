@@ -23,6 +23,7 @@ bool raft_init(struct raft *r, const struct raft_options *o, const struct raft_r
 
 	memset(r, 0, sizeof(*r));
 	r->options = *o;
+	r->abstain = o->abstain;
 	if (!raft_config_sound(&from->config))
 		return false;
 	r->config = from->config;

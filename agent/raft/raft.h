@@ -233,6 +233,9 @@ struct raft_options {
 	uint32_t inflight_messages; /* window of appends per peer, <= RAFT_INFLIGHT_MAX */
 	uint64_t inflight_bytes;
 	uint32_t append_entries_max; /* entries in one message */
+	/* This node has forgotten what it promised (its disk was emptied): it neither votes nor
+	 * campaigns until it holds, durably, all that a leader has committed in its own term. */
+	bool abstain;
 };
 
 struct raft; /* its fields: raft_state.h, for tests and simulators */

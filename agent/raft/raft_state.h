@@ -129,6 +129,7 @@ struct raft {
 	enum raft_role role;
 	raft_id leader;
 	bool started; /* the first event has come */
+	bool abstain; /* options.abstain, until caught up */
 
 	/* Election. */
 	uint64_t election_ms; /* campaign then, unless a leader is heard before */
