@@ -22,7 +22,8 @@ void group_free(struct group *g)
 {
 	if (!g)
 		return;
-	while (g->tail_first <= g->last_index)
+	/* Without a tail after a recovery that was broken off. */
+	while (g->tail && g->tail_first <= g->last_index)
 		blob_unref(group_tail_pop_last(g));
 	free(g->tail);
 	free(g->runs);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define SEGMENT_BYTES_DEFAULT (64u << 20)
+#define OUT_BYTES (1u << 20) /* written at once */
 #define TAIL_BYTES_DEFAULT (16u << 20)
 
 void wal_lock(struct wal *w)
@@ -139,7 +140,8 @@ int wal_open(struct wal **ret_wal, const struct wal_options *o, struct err *e)
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->changed, NULL);
 	w->out.disk = o->disk;
-	w->out.buf = malloc(SEGMENT_OUT_BYTES);
+	w->out.buf_cap = bytes < OUT_BYTES ? SEGMENT_OUT_BYTES_MIN : OUT_BYTES;
+	w->out.buf = malloc(w->out.buf_cap);
 	int rc = w->out.buf ? wal_recover(w, e) : err_set(e, ERR_NOMEM, "no memory for the log");
 	if (rc) {
 		/* What was refused stays as it is. */

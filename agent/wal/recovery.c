@@ -14,6 +14,7 @@
 	"nothing was changed; put back a good copy, or empty this node's data folder and let it " \
 	"catch up from the others"
 
+#define BUFFER_BYTES (1u << 20)
 #define INDEX_MAX (UINT64_MAX >> 1) /* so that adding to one never wraps around */
 
 struct recovery {
@@ -23,7 +24,8 @@ struct recovery {
 	size_t cap;
 	bool spare_found;
 
-	uint8_t *buf;
+	uint8_t *buf; /* the scan's */
+	size_t buf_cap;
 	struct scan scan;
 	struct segment_header header; /* of the segment at hand, and what was found there */
 	struct segment *segment;
@@ -448,7 +450,7 @@ static int rewrite(struct recovery *r, uint64_t from, uint64_t to, struct err *e
 	const struct disk *d = r->w->disk;
 
 	while (from < to) {
-		size_t n = to - from < SCAN_BUFFER_BYTES ? (size_t)(to - from) : SCAN_BUFFER_BYTES;
+		size_t n = to - from < r->buf_cap ? (size_t)(to - from) : r->buf_cap;
 		size_t got = 0;
 		int rc = d->pread(r->file, r->buf, n, from, &got, e);
 		if (rc == 0 && got < n)
@@ -587,8 +589,12 @@ int wal_recover(struct wal *w, struct err *e)
 	struct recovery *r = calloc(1, sizeof *r);
 	int rc;
 
-	if (r)
-		r->scan.buf = r->buf = malloc(SCAN_BUFFER_BYTES);
+	if (r) {
+		r->buf_cap = w->segment_bytes < BUFFER_BYTES ? SCAN_BUFFER_BYTES_MIN : BUFFER_BYTES;
+		r->buf = malloc(r->buf_cap);
+		r->scan.buf = r->buf;
+		r->scan.buf_cap = r->buf_cap;
+	}
 	if (r && r->buf) {
 		r->w = w;
 		rc = recover(r, e);

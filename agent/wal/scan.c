@@ -9,6 +9,7 @@ void scan_begin(struct scan *s, const struct disk *disk, struct disk_file *file,
 		const struct segment_header *h, uint32_t crc)
 {
 	uint8_t *buf = s->buf;
+	size_t buf_cap = s->buf_cap;
 
 	*s = (struct scan){
 		.disk = disk,
@@ -19,16 +20,17 @@ void scan_begin(struct scan *s, const struct disk *disk, struct disk_file *file,
 		.chain = crc,
 		.synced = SEGMENT_HEADER_BYTES,
 		.buf = buf,
+		.buf_cap = buf_cap,
 	};
 }
 
-/* Makes n <= SCAN_BUFFER_BYTES bytes at `offset` available; *ret_n < n only at the segment's end.
+/* Makes n <= buf_cap bytes at `offset` available; *ret_n < n only at the segment's end.
  */
 static int have(struct scan *s, uint64_t offset, size_t n, const uint8_t **ret_p, size_t *ret_n,
 		struct err *e)
 {
 	if (offset < s->buf_at || offset + n > s->buf_at + s->buf_n) {
-		size_t want = SCAN_BUFFER_BYTES;
+		size_t want = s->buf_cap;
 		if (offset + want > s->bytes)
 			want = (size_t)(s->bytes - offset);
 		/* What is there already is not read again. */
@@ -64,8 +66,7 @@ static int crc_of(struct scan *s, uint32_t offset, const uint8_t *header, uint32
 
 	while (at < end) {
 		const uint8_t *p;
-		size_t got, want = end - at < SCAN_BUFFER_BYTES ? (size_t)(end - at)
-								: SCAN_BUFFER_BYTES;
+		size_t got, want = end - at < s->buf_cap ? (size_t)(end - at) : s->buf_cap;
 		int rc = have(s, at, want, &p, &got, e);
 		if (rc)
 			return rc;
@@ -101,7 +102,7 @@ int scan_next(struct scan *s, struct frame *ret_frame, struct slice *ret_payload
 	    f.prev != s->chain || f.synced < s->synced)
 		return 0;
 	*ret_payload = slice_of(NULL, 0);
-	if (n <= SCAN_BUFFER_BYTES) {
+	if (n <= s->buf_cap) {
 		rc = have(s, s->offset, n, &p, &got, e);
 		if (rc || got < n)
 			return rc;

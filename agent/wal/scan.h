@@ -5,7 +5,7 @@
 
 #include "agent/wal/segment.h"
 
-#define SCAN_BUFFER_BYTES (1u << 20)
+#define SCAN_BUFFER_BYTES_MIN (128u << 10) /* more than any frame but an entry takes */
 
 struct scan {
 	const struct disk *disk;
@@ -16,7 +16,8 @@ struct scan {
 	uint32_t chain;	 /* checksum of the last one */
 	uint32_t synced; /* that the last one (or the header) recorded */
 
-	uint8_t *buf; /* SCAN_BUFFER_BYTES, the caller's */
+	uint8_t *buf;	/* the caller's */
+	size_t buf_cap; /* at least SCAN_BUFFER_BYTES_MIN */
 	uint64_t buf_at;
 	size_t buf_n;
 };

@@ -358,7 +358,7 @@ int segment_put(struct segment_out *o, struct frame *f, const struct slice *payl
 
 	for (int i = 0; i < payload_n; i++)
 		copied += payload[i].n <= SEGMENT_COPY_MAX ? payload[i].n : 0;
-	if (copied > SEGMENT_OUT_BYTES - o->buf_n || o->iov_n + 2 * payload_n + 2 > DISK_IOV_MAX) {
+	if (copied > o->buf_cap - o->buf_n || o->iov_n + 2 * payload_n + 2 > DISK_IOV_MAX) {
 		int rc = segment_flush(o, e);
 		if (rc)
 			return rc;

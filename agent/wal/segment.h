@@ -117,14 +117,15 @@ struct segment_out {
 	uint32_t offset; /* where the next frame goes */
 	uint64_t written_bytes;
 
-	uint8_t *buf; /* SEGMENT_OUT_BYTES, the caller's */
+	uint8_t *buf;	/* the caller's */
+	size_t buf_cap; /* at least SEGMENT_OUT_BYTES_MIN */
 	size_t buf_n;
 	struct iovec iov[DISK_IOV_MAX];
 	int iov_n;
 	uint32_t flushed; /* where iov goes */
 };
 
-#define SEGMENT_OUT_BYTES (1u << 20)
+#define SEGMENT_OUT_BYTES_MIN (64u << 10)
 #define SEGMENT_COPY_MAX (32u << 10) /* payloads up to this are copied */
 
 /* Where writing goes on: behind `offset`, with the last frame's checksum. Nothing may be gathered.

@@ -526,6 +526,14 @@ void faulty_fail(struct faulty *d, enum faulty_op op, unsigned after, int sys_er
 	pthread_mutex_unlock(&d->lock);
 }
 
+void faulty_heal(struct faulty *d)
+{
+	pthread_mutex_lock(&d->lock);
+	for (int i = 0; i < FAULTY_OPS; i++)
+		d->faults[i].armed = false;
+	pthread_mutex_unlock(&d->lock);
+}
+
 void faulty_slow(struct faulty *d, enum faulty_op op, unsigned us)
 {
 	pthread_mutex_lock(&d->lock);

@@ -39,6 +39,9 @@ void faulty_set_room(struct faulty *d, uint64_t bytes);
  * sync does not bring it to the disk. A write that fails has done a part. */
 void faulty_fail(struct faulty *d, enum faulty_op op, unsigned after, int sys_errno);
 
+/* Takes back what faulty_fail armed and has not happened. */
+void faulty_heal(struct faulty *d);
+
 /* Each operation of this kind takes so long. */
 void faulty_slow(struct faulty *d, enum faulty_op op, unsigned us);
 

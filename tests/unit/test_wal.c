@@ -317,6 +317,83 @@ static void a_sync_may_fill_several_segments(void **state)
 	faulty_free(d);
 }
 
+/* A disk on which other things happen while it syncs. */
+static struct {
+	struct disk door;
+	const struct disk *under;
+	void (*meanwhile)(void);
+} busy;
+static struct wal *busy_log;
+static struct model *busy_model;
+static unsigned busy_turn;
+
+static int busy_sync(struct disk_file *f, struct err *e)
+{
+	if (busy.meanwhile)
+		busy.meanwhile();
+	return busy.under->sync(f, e);
+}
+
+static void truncate_meanwhile(void)
+{
+	struct wal_group_state s;
+	struct err e;
+
+	busy.meanwhile = NULL;
+	/* What is on its way to the disk becomes void, and the same indexes come again. */
+	uint64_t from = model_last(busy_model, 0) - 10;
+	if (busy_turn % 2 == 0)
+		assert_int_equal(model_truncate(busy_model, busy_log, 0, from, 20, &e), 0);
+	else
+		assert_int_equal(model_compact(busy_model, busy_log, 0, from + 20, &e), 0);
+	if (busy_turn % 3 == 0)
+		assert_int_equal(model_append(busy_model, busy_log, 0, 20, &e), 0);
+	wal_group(busy_log, 0, &s);
+	assert_true(s.synced_index < from || busy_turn % 2);
+}
+
+static void what_is_staged_during_a_sync_is_not_taken_for_durable(void **state)
+{
+	struct faulty *d = faulty_new(1);
+
+	(void)state;
+	busy.under = faulty_door(d);
+	busy.door = *busy.under;
+	busy.door.sync = busy_sync;
+	busy_log = open_on(&busy.door, "/log", 1000);
+	busy_model = model_new(5, 2, 300);
+	for (busy_turn = 0; busy_turn < 24; busy_turn++) {
+		struct wal_group_state s;
+		struct wal_synced rows[WAL_GROUPS_MAX];
+		struct err e;
+		size_t n;
+		assert_int_equal(model_append(busy_model, busy_log, 0, 30, &e), 0);
+		busy.meanwhile = truncate_meanwhile;
+		assert_int_equal(wal_sync(busy_log, rows, &n, &e), 0);
+		assert_null(busy.meanwhile);
+		wal_group(busy_log, 0, &s);
+		if (busy_turn % 2 == 0) {
+			/* Only what was there before the truncation is. */
+			assert_int_equal(s.synced_index,
+					 s.last_index - (busy_turn % 3 == 0 ? 40 : 20));
+			assert_int_equal(rows[0].last_index, s.synced_index);
+		}
+		struct model *copy = model_copy(busy_model);
+		assert_true(model_matches(copy, busy_log));
+		model_free(copy);
+		sync_all(busy_log, busy_model);
+		wal_group(busy_log, 0, &s);
+		assert_int_equal(s.synced_index, s.last_index);
+		assert_true(model_matches(busy_model, busy_log));
+	}
+	wal_free(busy_log);
+	busy_log = open_log(d);
+	assert_true(model_matches(busy_model, busy_log));
+	wal_free(busy_log);
+	model_free(busy_model);
+	faulty_free(d);
+}
+
 static void compacted_segments_are_deleted_and_the_rest_opens(void **state)
 {
 	struct faulty *d = faulty_new(1);
@@ -550,6 +627,7 @@ int main(void)
 		cmocka_unit_test(a_truncation_voids_and_what_is_appended_then_counts),
 		cmocka_unit_test(a_log_runs_over_many_segments),
 		cmocka_unit_test(a_sync_may_fill_several_segments),
+		cmocka_unit_test(what_is_staged_during_a_sync_is_not_taken_for_durable),
 		cmocka_unit_test(compacted_segments_are_deleted_and_the_rest_opens),
 		cmocka_unit_test(a_compaction_beyond_the_end_starts_a_group_anew),
 		cmocka_unit_test(bounds_are_refused_and_change_nothing),

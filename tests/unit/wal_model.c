@@ -191,9 +191,8 @@ static int stage(struct model *m, struct wal *w, uint32_t group, uint64_t trunca
 	uint64_t term = term_at(h, last);
 
 	assert(entries <= 64);
-	/* A new leader's entries are what makes a follower truncate. */
-	if (truncate_from || h->term > term)
-		term = h->term > term ? h->term : term;
+	if (h->term > term)
+		term = h->term;
 	if (hard) {
 		job.hard_changed = true;
 		job.term = h->term + 1 + model_dice(m) % 2;
@@ -313,9 +312,45 @@ void model_synced(struct model *m)
 	m->n = 0;
 }
 
-size_t model_staged(struct model *m)
+size_t model_staged(const struct model *m)
 {
 	return m->n;
+}
+
+static void held_copy(struct held *to, const struct held *from)
+{
+	uint64_t *terms = realloc(to->terms, (from->terms_cap + 1) * sizeof *terms);
+
+	assert(terms);
+	*to = *from;
+	to->terms = terms;
+	if (from->terms_cap > 0)
+		memcpy(terms, from->terms, from->terms_cap * sizeof *terms);
+}
+
+void model_cut(struct model *m, size_t n)
+{
+	assert(n <= m->n);
+	m->n = n;
+	for (unsigned g = 0; g < m->groups; g++)
+		held_copy(&m->now[g], &m->base[g]);
+	for (size_t i = 0; i < n; i++)
+		apply(m->now, &m->changes[i]);
+}
+
+struct model *model_copy(const struct model *m)
+{
+	struct model *copy = model_new(m->seed, m->groups, m->entry_bytes_max);
+
+	copy->dice = m->dice;
+	copy->persist_id = m->persist_id;
+	for (unsigned g = 0; g < m->groups; g++) {
+		held_copy(&copy->base[g], &m->base[g]);
+		held_copy(&copy->now[g], &m->base[g]);
+	}
+	for (size_t i = 0; i < m->n; i++)
+		add(copy, &m->changes[i]);
+	return copy;
 }
 
 static bool meta_matches(const struct held *h, struct slice meta)
@@ -407,16 +442,6 @@ bool model_matches(struct model *m, struct wal *w)
 			return false;
 		apply(m->base, &m->changes[part]);
 	}
-	/* What is not in the log was never there. */
-	m->n = 0;
-	for (unsigned g = 0; g < m->groups; g++) {
-		struct held *to = &m->now[g];
-		uint64_t *terms = realloc(to->terms, (m->base[g].terms_cap + 1) * sizeof *terms);
-		assert(terms);
-		*to = m->base[g];
-		to->terms = terms;
-		if (m->base[g].terms_cap > 0)
-			memcpy(terms, m->base[g].terms, m->base[g].terms_cap * sizeof *terms);
-	}
+	model_cut(m, 0);
 	return true;
 }

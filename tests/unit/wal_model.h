@@ -13,6 +13,7 @@ struct model;
 
 /* Entries' sizes, terms and choices follow from the seed. */
 struct model *model_new(uint64_t seed, unsigned groups, uint32_t entry_bytes_max);
+struct model *model_copy(const struct model *m);
 void model_free(struct model *m);
 
 /* From DROVER_SEED, else the one given; printed either way. */
@@ -37,9 +38,10 @@ void model_synced(struct model *m);
 /* The log is the model after a first part of the changes that covers what is durable; the model
  * then forgets the rest. Reads every entry. */
 bool model_matches(struct model *m, struct wal *w);
-/* Entries that are now in the log and were not told durable: how much more than needed came back.
- */
-size_t model_staged(struct model *m);
+/* Changes staged and not known to be durable. */
+size_t model_staged(const struct model *m);
+/* The model after only its first n changes beyond what is durable. */
+void model_cut(struct model *m, size_t n);
 
 /* The payload of an entry, so that any reader can check it. */
 bool model_entry_right(struct model *m, uint32_t group, const struct wal_entry *entry);
