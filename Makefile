@@ -41,6 +41,11 @@ VARIANT := release
 endif
 B := build/$(VARIANT)
 
+# One line a step; V=1 shows the commands.
+V ?=
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo '  $(1)')
+
 CC := gcc
 CSTD := -std=c11 -D_GNU_SOURCE -DSQLITE_ENABLE_PREUPDATE_HOOK -DDROVER_VERSION='"$(VERSION)"'
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
@@ -107,7 +112,8 @@ deps:
 
 $(B)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC    $<)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(COMMON_LIB): $(call obj,$(COMMON_SRC))
 $(AGENT_LIB): $(call obj,$(AGENT_SRC))
@@ -115,22 +121,27 @@ $(CONSOLE_LIB): $(call obj,$(CONSOLE_SRC))
 $(LIBS):
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR    $@)
+	$(Q)$(AR) rcs $@ $^
 
 $(B)/droverd: $(call obj,agent/main.c) $(AGENT_LIB) $(COMMON_LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LINK  $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(B)/drover: $(call obj,console/main.c) $(CONSOLE_LIB) $(COMMON_LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(LDLIBS_CONSOLE)
+	$(call say,LINK  $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(LDLIBS_CONSOLE)
 
 $(B)/unit/%: $(B)/obj/tests/unit/%.o $(call obj,$(TESTLIB_SRC)) $(LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group \
+	$(call say,LINK  $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group \
 		$(LDLIBS) $(LDLIBS_CONSOLE) $(LDLIBS_TEST)
 
 $(PROG_BIN): $(B)/%: $(B)/obj/tests/%.o $(LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) $(LDLIBS_CONSOLE)
+	$(call say,LINK  $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) $(LDLIBS_CONSOLE)
 
 progs: all $(UNIT_BIN) $(PROG_BIN)
 
@@ -183,14 +194,16 @@ FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(F)/%,$(FUZZ_SRC))
 
 $(F)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	clang $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CLANG $<)
+	$(Q)clang $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(F)/libdrover.a: $(FUZZ_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
 $(F)/fuzz_%: $(F)/obj/tests/fuzz/fuzz_%.o $(F)/libdrover.a
-	clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LDLIBS)
+	$(call say,LINK  $@)
+	$(Q)clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LDLIBS)
 
 fuzz: deps
 	@$(MAKE) --no-print-directory fuzz-run
