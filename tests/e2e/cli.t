@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 run_is 0 '--help' "$DROVER" --help
-commands=$(sed -n '/^$/,/^$/s/^  \([a-z][a-z-]*\) .*/\1/p' <<<"$out" | grep -vx drover)
+commands=$(sed -n 's/^  \([a-z][a-z-]*\) .*/\1/p' <<<"$out" | grep -vx drover)
 for c in init up start stop restart kill pause resume status logs shell sql wal verify stress check \
 	clean; do
 	grep -qx "$c" <<<"$commands" || fail "--help lists $c"
