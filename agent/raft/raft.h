@@ -266,6 +266,9 @@ bool raft_init(struct raft *r, const struct raft_options *o, const struct raft_r
  * version or of sound content is ignored. */
 void raft_step(struct raft *r, const struct raft_event *ev, struct raft_update *up);
 
+/* This node is about to end: it votes, but campaigns no more and takes no leadership over. */
+void raft_retire(struct raft *r);
+
 /* Looking in. */
 enum raft_role raft_role(const struct raft *r);
 const char *raft_role_name(enum raft_role role); /* "leader", "follower", "candidate" */

@@ -130,6 +130,7 @@ struct raft {
 	raft_id leader;
 	bool started; /* the first event has come */
 	bool abstain; /* options.abstain, until caught up */
+	bool retired; /* raft_retire */
 
 	/* Election. */
 	uint64_t election_ms; /* campaign then, unless a leader is heard before */
