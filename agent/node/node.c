@@ -324,7 +324,7 @@ static int start_parts(struct node *n, struct err *e)
 	for (uint32_t g = 0; g < n->groups_n && rc == 0; g++) {
 		rc = shard_new(&n->shards[g], n, g, e);
 		if (rc == 0)
-			applied[g] = shard_applied(n->shards[g]);
+			applied[g] = store_applied(shard_store(n->shards[g]));
 	}
 	if (rc == 0)
 		rc = pool_start(&n->pool, n, e);

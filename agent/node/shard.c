@@ -329,8 +329,10 @@ int shard_new(struct shard **ret_shard, struct node *node, uint32_t group, struc
 		free(s);
 		return rc;
 	}
+	/* What the files have is committed; what of it a dead machine might have lost is applied
+	 * again. */
 	s->applied = store_replay_from(s->store) - 1;
-	s->commit = s->applied;
+	s->commit = store_applied(s->store);
 	atomic_store(&s->applied_shown, s->applied);
 	atomic_store(&s->flushed_shown, s->applied);
 	*ret_shard = s;
