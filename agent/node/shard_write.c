@@ -134,6 +134,7 @@ static void execute(struct shard *s, struct job_list *jobs)
 	uint64_t ns = jobs->first->ns;
 	for (struct job *job; (job = job_list_take(jobs)); n++) {
 		list[n] = job;
+		buf_clear(&job->request.results);
 		s->requests[n] = &job->request;
 	}
 	buf_clear(&s->payload);
