@@ -23,7 +23,8 @@
  *   - an append is acknowledged, and the leader's own copy counted, only
  *     after PERSISTED for that term and index;
  *   - only entries of the leader's own term are committed by counting;
- *   - commit never passes the prefix verified against this term's leader;
+ *   - commit never passes the prefix verified against this term's leader, and
+ *     nothing is applied here before it is durable here;
  *   - a configuration takes effect when appended and rolls back with
  *     truncation; nothing at or below commit is ever truncated;
  *   - a read is confirmed only by a leader that has committed an entry of its
@@ -187,8 +188,8 @@ enum raft_refusal {
 
 struct raft_read_done {
 	uint64_t read_id;
-	uint64_t index; /* read once this is applied; 0: void (term changed, or refused): ask again
-			 */
+	/* Read once this is applied; 0: void (the term changed, the leader is lost): ask again. */
+	uint64_t index;
 };
 
 /* What to do, in this order: persist (hard state, truncation, entries, as one unit), send the
