@@ -507,6 +507,8 @@ static void *loop_run(void *arg)
 	while (go_on) {
 		struct mail *list = mailbox_take(&l->box, wake_ms * 1000);
 		size_t offered = 0;
+		/* What one round sends to a peer leaves in one write. */
+		link_hold();
 		while (list) {
 			struct loop_mail *m = (struct loop_mail *)list;
 			list = list->next;
@@ -522,6 +524,7 @@ static void *loop_run(void *arg)
 		if (l->core && core_reads_begin(l->core, now(l), &e) < 0)
 			node_fatal(l->node, "raft", &e);
 		wake_ms = tick(l, &e);
+		link_release();
 	}
 	return NULL;
 }

@@ -125,6 +125,7 @@ static void run_reads(struct reader *reader, struct job **jobs, size_t n)
 	}
 	if (rc == 0)
 		atomic_fetch_add(&jobs[0]->node->reads, n);
+	link_hold();
 	for (size_t i = 0; i < n; i++) {
 		/* The read saw at least what it waited for, even if the namespace was quiet. */
 		uint64_t index = applied > jobs[i]->index ? applied : jobs[i]->index;
@@ -133,6 +134,7 @@ static void run_reads(struct reader *reader, struct job **jobs, size_t n)
 		else
 			job_reply_sql(jobs[i], index);
 	}
+	link_release();
 }
 
 static void run(struct pool *p, struct reader *reader, struct job **jobs, size_t n)

@@ -256,7 +256,10 @@ static void *run(void *arg)
 			go_on &= handle(s, m);
 			free(m);
 		}
+		/* Answers to one client leave in one write. */
+		link_hold();
 		shard_apply_committed(s);
+		link_release();
 		serve_waiting(s);
 		shard_begin_batches(s);
 		wake_us = flush_if_due(s);

@@ -495,31 +495,32 @@ static int keep_spare(struct recovery *r, struct err *e)
 	struct wal *w = r->w;
 	char path[WAL_PATH_MAX + 32];
 	uint8_t page[SEGMENT_HEADER_BYTES];
+	struct disk_file *f;
 	uint64_t size = 0;
 	size_t got = 0;
 
 	wal_path(w, WAL_SPARE_NAME, path);
-	int rc = w->disk->open(w->disk->ctx, path, DISK_WRITE, &w->spare, e);
-	if (rc == 0)
-		rc = w->disk->size(w->spare, &size, e);
-	if (rc == 0)
-		rc = w->disk->pread(w->spare, page, sizeof page, 0, &got, e);
+	int rc = w->disk->open(w->disk->ctx, path, DISK_READ, &f, e);
 	if (rc)
 		return rc;
-	bool clean = size == w->segment_bytes && got == sizeof page;
-	for (size_t i = 0; clean && i < sizeof page; i++)
-		clean = page[i] == 0;
-	if (clean)
+	rc = w->disk->size(f, &size, e);
+	if (rc == 0)
+		rc = w->disk->pread(f, page, sizeof page, 0, &got, e);
+	w->disk->close(f);
+	if (rc)
+		return rc;
+	w->spare = size == w->segment_bytes && got == sizeof page;
+	for (size_t i = 0; w->spare && i < sizeof page; i++)
+		w->spare = page[i] == 0;
+	if (w->spare)
 		return 0;
-	w->disk->close(w->spare);
-	w->spare = NULL;
 	rc = w->disk->unlink(w->disk->ctx, path, e);
 	return rc ? rc : w->disk->sync_dir(w->disk->ctx, w->dir, e);
 }
 
 /* A spare that a crash may have left partly written is filled with zeros again, in its place: that
  * it is there is what tells a crash from a lost newest segment. */
-static int clean_spare(struct recovery *r, struct disk_file **ret_file, struct err *e)
+static int clean_spare(struct recovery *r, struct err *e)
 {
 	struct wal *w = r->w;
 	char path[WAL_PATH_MAX + 32];
@@ -535,27 +536,18 @@ static int clean_spare(struct recovery *r, struct disk_file **ret_file, struct e
 		rc = w->disk->truncate(f, w->segment_bytes, e);
 	if (rc == 0)
 		rc = wal_fill_zero(w, f, 0, w->segment_bytes, false, e);
-	if (rc) {
-		w->disk->close(f);
-		return rc;
-	}
-	*ret_file = f;
-	return 0;
+	w->disk->close(f);
+	return rc;
 }
 
 /* A first segment, or the one behind a sealed newest. */
 static int begin_segment(struct recovery *r, struct err *e)
 {
 	struct wal *w = r->w;
-	struct disk_file *f;
-	int rc;
+	int rc = r->spare_found ? clean_spare(r, e) : wal_take_spare(w, e);
 
-	if (r->spare_found)
-		rc = clean_spare(r, &f, e);
-	else
-		rc = wal_take_spare(w, &f, e);
 	if (rc == 0)
-		rc = wal_roll(w, f, w->segment, e);
+		rc = wal_roll(w, w->segment, e);
 	w->rolling = false;
 	return rc;
 }
