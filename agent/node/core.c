@@ -367,6 +367,18 @@ int core_transfer(struct core *c, struct core_now t, uint32_t group, raft_id tar
 	return step(c, group, ev, NULL, 0, ret_refused, e);
 }
 
+int core_retire(struct core *c, struct core_now t, struct err *e)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < c->o.groups_n && rc == 0; i++) {
+		raft_retire(&c->groups[i].raft);
+		if (c->groups[i].role == RAFT_LEADER)
+			rc = core_transfer(c, t, i, 0, NULL, e);
+	}
+	return rc;
+}
+
 int core_sent(struct core *c, struct core_now t, uint32_t group, raft_id peer, uint64_t prev_index,
 	      uint32_t count, uint64_t size_bytes, struct err *e)
 {

@@ -101,6 +101,8 @@ void core_read(struct core *c, uint32_t group, struct core_read *read);
 int core_reads_begin(struct core *c, struct core_now t, struct err *e);
 int core_transfer(struct core *c, struct core_now t, uint32_t group, raft_id target,
 		  enum raft_refusal *ret_refused, struct err *e);
+/* This node is about to end: hands over what it leads, and takes no leadership over. */
+int core_retire(struct core *c, struct core_now t, struct err *e);
 /* Answer of the `fetch` port. */
 int core_sent(struct core *c, struct core_now t, uint32_t group, raft_id peer, uint64_t prev_index,
 	      uint32_t count, uint64_t size_bytes, struct err *e);

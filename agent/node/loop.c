@@ -25,7 +25,7 @@ enum loop_mail_kind {
 	LOOP_SENT,
 	LOOP_UNREACHABLE,
 	LOOP_TERMS,
-	LOOP_HAND_OVER,
+	LOOP_RETIRE,
 	LOOP_STOP,
 };
 
@@ -180,9 +180,9 @@ void loop_terms(struct loop *l, uint32_t peer, struct slice terms)
 	mailbox_post(&l->box, &m->mail);
 }
 
-void loop_hand_over(struct loop *l)
+void loop_retire(struct loop *l)
 {
-	mailbox_post(&l->box, &mail_new(l, LOOP_HAND_OVER, 0)->mail);
+	mailbox_post(&l->box, &mail_new(l, LOOP_RETIRE, 0)->mail);
 }
 
 bool loop_ready(struct loop *l)
@@ -378,19 +378,6 @@ static int rejoin_mail(struct loop *l, struct loop_mail *m, struct err *e)
 	return rc;
 }
 
-static int hand_over(struct loop *l, struct err *e)
-{
-	int rc = 0;
-
-	for (uint32_t g = 0; g < l->node->groups_n && rc == 0; g++) {
-		struct core_view v;
-		core_view(l->core, g, &v);
-		if (v.role == RAFT_LEADER)
-			rc = core_transfer(l->core, now(l), g, 0, NULL, e);
-	}
-	return rc;
-}
-
 static int persisted(struct loop *l, struct loop_mail *m, struct err *e)
 {
 	if (!l->founded) {
@@ -443,8 +430,8 @@ static int core_mail(struct loop *l, struct loop_mail *m, struct err *e)
 				 m->size_bytes, e);
 	case LOOP_UNREACHABLE:
 		return core_unreachable(l->core, now(l), m->peer, e);
-	case LOOP_HAND_OVER:
-		return hand_over(l, e);
+	case LOOP_RETIRE:
+		return core_retire(l->core, now(l), e);
 	case LOOP_TERMS:
 	case LOOP_STOP:
 		return 0;
@@ -507,6 +494,8 @@ static void *loop_run(void *arg)
 	while (go_on) {
 		struct mail *list = mailbox_take(&l->box, wake_ms * 1000);
 		size_t offered = 0;
+		/* What one round sends to a peer leaves in one write. */
+		link_hold();
 		while (list) {
 			struct loop_mail *m = (struct loop_mail *)list;
 			list = list->next;
@@ -522,6 +511,7 @@ static void *loop_run(void *arg)
 		if (l->core && core_reads_begin(l->core, now(l), &e) < 0)
 			node_fatal(l->node, "raft", &e);
 		wake_ms = tick(l, &e);
+		link_release();
 	}
 	return NULL;
 }

@@ -29,8 +29,8 @@ void loop_transfer(struct loop *l, struct job *take_job);
 void loop_unreachable(struct loop *l, uint32_t peer);
 void loop_terms(struct loop *l, uint32_t peer, struct slice terms);
 
-/* Hands over leadership of every group led here; returns at once. */
-void loop_hand_over(struct loop *l);
+/* Hands over leadership of every group led here, and takes none over any more; returns at once. */
+void loop_retire(struct loop *l);
 
 /* Of any group; all zero while the node is still rejoining. */
 void loop_view(struct loop *l, uint32_t group, struct core_view *ret_view);

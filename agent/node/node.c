@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define CHECKPOINT_RESTART_BYTES (256u << 20)
-#define HAND_OVER_MS 3000
+#define HAND_OVER_MS 3000 /* then somebody else finds out by himself */
 
 /* The background thread: checkpoints, rates, the stats feed. */
 struct background {
@@ -324,7 +324,7 @@ static int start_parts(struct node *n, struct err *e)
 	for (uint32_t g = 0; g < n->groups_n && rc == 0; g++) {
 		rc = shard_new(&n->shards[g], n, g, e);
 		if (rc == 0)
-			applied[g] = shard_applied(n->shards[g]);
+			applied[g] = store_applied(shard_store(n->shards[g]));
 	}
 	if (rc == 0)
 		rc = pool_start(&n->pool, n, e);
@@ -387,9 +387,12 @@ void node_stop(struct node *n)
 	uint64_t until = clock_mono_ms() + HAND_OVER_MS;
 
 	atomic_store(&n->stopping, true);
-	while (leads_any(n) && clock_mono_ms() < until) {
-		loop_hand_over(n->loop);
-		usleep(50000);
+	loop_retire(n->loop);
+	for (uint64_t again = 0; leads_any(n) && clock_mono_ms() < until; usleep(10000)) {
+		if (clock_mono_ms() >= again) {
+			loop_retire(n->loop);
+			again = clock_mono_ms() + 2ull * n->conf->election_ms;
+		}
 	}
 	if (leads_any(n))
 		log_warn("raft", "nobody took leadership over in time");

@@ -109,22 +109,23 @@ static void run_reads(struct reader *reader, struct job **jobs, size_t n)
 	struct store_request *requests[READS_TOGETHER];
 	char dir[CONF_PATH_MAX + 32];
 	uint64_t applied = 0;
-	bool writes = false;
+	bool writes[READS_TOGETHER] = {false};
 	struct err e;
 
 	for (size_t i = 0; i < n; i++)
 		requests[i] = &jobs[i]->request;
 	store_dir(jobs[0], dir, sizeof dir);
-	int rc = n == 1 ? reader_execute(reader, dir, jobs[0]->ns, requests[0], &writes, &applied,
-					 &e)
-			: reader_execute_many(reader, dir, jobs[0]->ns, requests, n, &writes,
-					      &applied, &e);
-	if (rc == 0 && n == 1 && writes) {
+	int rc =
+		n == 1 ? reader_execute(reader, dir, jobs[0]->ns, requests[0], writes, &applied, &e)
+		       : reader_execute_many(reader, dir, jobs[0]->ns, requests, n, writes,
+					     &applied, &e);
+	if (rc == 0 && n == 1 && writes[0]) {
 		turn_to_write(jobs[0]);
 		return;
 	}
 	if (rc == 0)
 		atomic_fetch_add(&jobs[0]->node->reads, n);
+	link_hold();
 	for (size_t i = 0; i < n; i++) {
 		/* The read saw at least what it waited for, even if the namespace was quiet. */
 		uint64_t index = applied > jobs[i]->index ? applied : jobs[i]->index;
@@ -133,6 +134,7 @@ static void run_reads(struct reader *reader, struct job **jobs, size_t n)
 		else
 			job_reply_sql(jobs[i], index);
 	}
+	link_release();
 }
 
 static void run(struct pool *p, struct reader *reader, struct job **jobs, size_t n)

@@ -256,7 +256,10 @@ static void *run(void *arg)
 			go_on &= handle(s, m);
 			free(m);
 		}
+		/* Answers to one client leave in one write. */
+		link_hold();
 		shard_apply_committed(s);
+		link_release();
 		serve_waiting(s);
 		shard_begin_batches(s);
 		wake_us = flush_if_due(s);
@@ -326,8 +329,10 @@ int shard_new(struct shard **ret_shard, struct node *node, uint32_t group, struc
 		free(s);
 		return rc;
 	}
+	/* What the files have is committed; what of it a dead machine might have lost is applied
+	 * again. */
 	s->applied = store_replay_from(s->store) - 1;
-	s->commit = s->applied;
+	s->commit = store_applied(s->store);
 	atomic_store(&s->applied_shown, s->applied);
 	atomic_store(&s->flushed_shown, s->applied);
 	*ret_shard = s;

@@ -109,6 +109,16 @@ static void settle_other(struct shard *s, struct job *job, struct batch *own)
 	loop_read(s->node->loop, job);
 }
 
+/* Puts jobs back in front of the queue, in their order. */
+static void queue_first(struct shard *s, struct job_list *jobs)
+{
+	for (struct job *job; (job = job_list_take(&s->queue));)
+		job_list_add(jobs, job);
+	s->queue = *jobs;
+	if (!s->queue.first)
+		job_list_init(&s->queue);
+}
+
 /* Runs the jobs on the writer connection. The batch to propose, or NULL: nothing changed. */
 static void execute(struct shard *s, struct job_list *jobs)
 {
@@ -124,26 +134,34 @@ static void execute(struct shard *s, struct job_list *jobs)
 	uint64_t ns = jobs->first->ns;
 	for (struct job *job; (job = job_list_take(jobs)); n++) {
 		list[n] = job;
+		buf_clear(&job->request.results);
 		s->requests[n] = &job->request;
 	}
 	buf_clear(&s->payload);
 	int rc = store_execute(s->store, ns, s->requests, n, clock_wall_us(), &s->payload, &e);
 	if (rc < 0) {
 		/* SQLite gave up on the transaction: start again from what is committed. */
-		log_warn("store", "%s: a batch was given up: %s", s->name, e.text);
-		shard_take_back(s);
+		if (rc != ERR_NOT_FOUND) {
+			log_warn("store", "%s: a batch was given up: %s", s->name, e.text);
+			shard_take_back(s);
+		}
 		for (size_t i = 0; i < n; i++)
 			job_fail_err(list[i], &e);
 		free(b);
 		return;
 	}
 	bool wrote = s->payload.len > 0;
+	struct job_list later;
+	job_list_init(&later);
 	for (size_t i = 0; i < n; i++) {
-		if (list[i]->request.wrote)
+		if (list[i]->request.status == ERR_BUSY)
+			job_list_add(&later, list[i]); /* the entry is full */
+		else if (list[i]->request.wrote)
 			job_list_add(&b->writes, list[i]);
 		else
 			settle_other(s, list[i], wrote ? b : NULL);
 	}
+	queue_first(s, &later);
 	if (wrote)
 		propose(s, b);
 	else
@@ -259,7 +277,7 @@ void shard_take_back(struct shard *s)
 
 	if (store_rewind(s->store, &e) < 0)
 		node_fatal(s->node, "store", &e);
-	s->applied = store_replay_from(s->store) - 1;
+	s->applied = store_applied(s->store);
 	s->proposing_void = s->proposing != NULL;
 	s->taken_back = s->inflight != NULL || s->proposing != NULL;
 }

@@ -106,7 +106,7 @@ static void campaign_pre_vote(struct raft *r, const struct raft_event *ev, struc
 
 static bool may_campaign(const struct raft *r)
 {
-	return raft_votes(r, r->options.id) && !r->abstain;
+	return raft_votes(r, r->options.id) && !r->abstain && !r->retired;
 }
 
 void raft_election_tick(struct raft *r, const struct raft_event *ev, struct raft_update *up)

@@ -1,9 +1,10 @@
 /* The leader: its log, what is committed, and when it must stop.
  *
  * It writes its own log in parallel with replication (10.2.1): its own copy
- * counts for commit only once durable. Commit counts only entries of its own term (3.6.2),
- * which is why each term begins with an empty entry (6.4). It steps down when
- * no majority answered within an election timeout (6.2, check-quorum).
+ * counts for commit only once durable. Only entries of its own term are
+ * committed by counting (3.6.2), which is why each term begins with an empty
+ * one (6.4). It steps down when no majority answered within an election
+ * timeout (6.2, check-quorum).
  *
  * A transfer (3.10) stops proposals, waits until the target has the whole log
  * durable, tells it to campaign at once, and is given up after one election

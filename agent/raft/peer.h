@@ -16,8 +16,9 @@
  *   - a lost append shows when the next one is refused; with none to follow,
  *     a heartbeat about `next - 1` instead of `match` asks after half an
  *     election timeout without progress;
- *   - a refusal of a prefix that the peer itself acknowledged before this round
- *     of heartbeats began means that it lost its disk: it is started afresh.
+ *   - a refusal of a prefix that the peer itself acknowledged before this
+ *     round of heartbeats began means that it lost its disk: it is started
+ *     afresh.
  */
 #ifndef DROVER_AGENT_RAFT_PEER_H
 #define DROVER_AGENT_RAFT_PEER_H

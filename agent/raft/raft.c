@@ -257,6 +257,11 @@ void raft_step(struct raft *r, const struct raft_event *ev, struct raft_update *
 	up->deadline_ms = deadline_ms(r, ev->now_ms);
 }
 
+void raft_retire(struct raft *r)
+{
+	r->retired = true;
+}
+
 enum raft_role raft_role(const struct raft *r)
 {
 	return r->role;

@@ -23,7 +23,8 @@
  *   - an append is acknowledged, and the leader's own copy counted, only
  *     after PERSISTED for that term and index;
  *   - only entries of the leader's own term are committed by counting;
- *   - commit never passes the prefix verified against this term's leader;
+ *   - commit never passes the prefix verified against this term's leader, and
+ *     nothing is applied here before it is durable here;
  *   - a configuration takes effect when appended and rolls back with
  *     truncation; nothing at or below commit is ever truncated;
  *   - a read is confirmed only by a leader that has committed an entry of its
@@ -187,8 +188,8 @@ enum raft_refusal {
 
 struct raft_read_done {
 	uint64_t read_id;
-	uint64_t index; /* read once this is applied; 0: void (term changed, or refused): ask again
-			 */
+	/* Read once this is applied; 0: void (the term changed, the leader is lost): ask again. */
+	uint64_t index;
 };
 
 /* What to do, in this order: persist (hard state, truncation, entries, as one unit), send the
@@ -264,6 +265,9 @@ bool raft_init(struct raft *r, const struct raft_options *o, const struct raft_r
 /* One event. *up is wholly overwritten. A message that is not of this group's members, of this
  * version or of sound content is ignored. */
 void raft_step(struct raft *r, const struct raft_event *ev, struct raft_update *up);
+
+/* This node is about to end: it votes, but campaigns no more and takes no leadership over. */
+void raft_retire(struct raft *r);
 
 /* Looking in. */
 enum raft_role raft_role(const struct raft *r);

@@ -5,9 +5,9 @@
  * log.runs, the caller's array: who copies a struct raft copies that too.
  *
  * Fields are grouped by the one who moves them: the log and what of it is
- * durable (runs.h, persist.h), the election (election.h), the follower's view of
- * its leader (follow.h), the leader's view of its peers (lead.h, peer.h), and
- * reads (read.h).
+ * durable (runs.h, persist.h), the election (election.h), the follower's view
+ * of its leader (follow.h), the leader's view of its peers (lead.h, peer.h),
+ * and reads (read.h).
  */
 #ifndef DROVER_AGENT_RAFT_RAFT_STATE_H
 #define DROVER_AGENT_RAFT_RAFT_STATE_H
@@ -130,6 +130,7 @@ struct raft {
 	raft_id leader;
 	bool started; /* the first event has come */
 	bool abstain; /* options.abstain, until caught up */
+	bool retired; /* raft_retire */
 
 	/* Election. */
 	uint64_t election_ms; /* campaign then, unless a leader is heard before */

@@ -9,9 +9,9 @@
  *
  * A follower asks its leader with READ and an id of its own. Ids rise from a
  * random start, so that an answer to a former life of this process is never
- * taken for one to this, and an answer to one is an answer to all before it: the
- * leader keeps the newest per follower and round, and a lost READ is made good by
- * repeating only the newest.
+ * taken for one to this, and an answer to one is an answer to all before it:
+ * the leader keeps the newest per follower and round, and a lost READ is made
+ * good by repeating only the newest.
  *
  * Reads are void when the term changes or the leader is lost.
  */

@@ -98,8 +98,6 @@ void wal_free(struct wal *w)
 		wal_vouch(w, true, NULL);
 	if (w->file)
 		w->disk->close(w->file);
-	if (w->spare)
-		w->disk->close(w->spare);
 	items_free(&w->staged, 0);
 	items_free(&w->taking, w->taking_at);
 	for (unsigned i = 0; i < w->groups_n; i++)

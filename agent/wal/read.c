@@ -19,6 +19,7 @@ struct reading {
 	uint64_t max_bytes;
 
 	struct segment *segment; /* pinned */
+	bool growing;		 /* it was the current one when it was last looked up */
 	struct disk_file *file;
 	uint32_t seed;
 	uint8_t *buf;
@@ -208,9 +209,10 @@ static struct segment *find_stretch(struct reading *r, const struct group *g, ui
 	struct segment *s = g->points[at].segment;
 	if (s != r->segment)
 		s->pins++;
-	/* What was read of the current segment may be older than the entries looked for now. */
-	else if (s == r->w->segments[r->w->segments_n - 1])
+	/* What was read while the segment grew may be older than the entries looked for now. */
+	else if (r->growing)
 		r->buf_n = 0;
+	r->growing = s == r->w->segments[r->w->segments_n - 1];
 	return s;
 }
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define ZERO_BYTES (64u << 10)
-#define FILL_SYNC_BYTES (4u << 20)
+#define FILL_SYNC_BYTES (512u << 10)
 
 /* Filling competes with the appends' syncs for the disk, so it is synced in small portions: the
  * system never has much of it to write at once. */
@@ -42,7 +42,7 @@ int wal_fill_zero(struct wal *w, struct disk_file *f, uint64_t from, uint64_t to
 }
 
 /* Makes spare.seg: under another name until it is filled and synced. */
-static int make_spare(struct wal *w, bool may_quit, struct disk_file **ret_file, struct err *e)
+static int make_spare(struct wal *w, bool may_quit, struct err *e)
 {
 	char temp[WAL_PATH_MAX + 32], path[WAL_PATH_MAX + 32];
 	struct disk_file *f = NULL;
@@ -53,46 +53,41 @@ static int make_spare(struct wal *w, bool may_quit, struct disk_file **ret_file,
 	if (rc && rc != ERR_NOT_FOUND)
 		return rc;
 	rc = w->disk->open(w->disk->ctx, temp, DISK_CREATE, &f, e);
-	if (rc == 0)
-		rc = wal_fill_zero(w, f, 0, w->segment_bytes, may_quit, e);
+	if (rc)
+		return rc;
+	rc = wal_fill_zero(w, f, 0, w->segment_bytes, may_quit, e);
+	w->disk->close(f);
 	if (rc == 0)
 		rc = w->disk->rename(w->disk->ctx, temp, path, e);
 	if (rc == 0)
 		rc = w->disk->sync_dir(w->disk->ctx, w->dir, e);
-	if (rc) {
-		if (f) {
-			/* Gives the space back; if that fails too, the next try does it. */
-			w->disk->close(f);
-			w->disk->unlink(w->disk->ctx, temp, NULL);
-		}
-		if (rc == ERR_DISK_FULL)
-			err_wrap(e, "cannot reserve the log's next segment of %llu MiB",
-				 (unsigned long long)(w->segment_bytes >> 20));
-		return rc;
-	}
-	*ret_file = f;
-	return 0;
+	if (rc == 0)
+		return 0;
+	/* Gives the space back; if that fails too, the next try does it. */
+	w->disk->unlink(w->disk->ctx, temp, NULL);
+	if (rc == ERR_DISK_FULL && e)
+		err_wrap(e, "cannot reserve the log's next segment of %llu MiB",
+			 (unsigned long long)(w->segment_bytes >> 20));
+	return rc;
 }
 
 /* Lock held, and held again on return; `reserving` is off on entry. */
 static int reserve_locked(struct wal *w, bool may_quit, struct err *e)
 {
-	struct disk_file *f = NULL;
-
 	w->reserving = true;
 	wal_unlock(w);
-	int rc = make_spare(w, may_quit, &f, e);
+	int rc = make_spare(w, may_quit, e);
 	wal_lock(w);
 	w->reserving = false;
 	if (rc == 0)
-		w->spare = f;
+		w->spare = true;
 	if (rc == 0 || rc == ERR_DISK_FULL)
 		w->full = rc != 0;
 	pthread_cond_broadcast(&w->changed);
 	return rc;
 }
 
-int wal_take_spare(struct wal *w, struct disk_file **ret_file, struct err *e)
+int wal_take_spare(struct wal *w, struct err *e)
 {
 	int rc = 0;
 
@@ -102,8 +97,7 @@ int wal_take_spare(struct wal *w, struct disk_file **ret_file, struct err *e)
 	if (!w->spare)
 		rc = reserve_locked(w, false, e);
 	if (rc == 0) {
-		*ret_file = w->spare;
-		w->spare = NULL;
+		w->spare = false;
 		w->rolling = true;
 	}
 	wal_unlock(w);
@@ -116,6 +110,54 @@ void wal_rolled(struct wal *w)
 	w->rolling = false;
 	pthread_cond_broadcast(&w->changed);
 	wal_unlock(w);
+}
+
+/* It was synced before it got its name, so a look at its size and first page is enough. */
+int wal_keep_spare(struct wal *w, struct err *e)
+{
+	char path[WAL_PATH_MAX + 32];
+	uint8_t page[SEGMENT_HEADER_BYTES];
+	struct disk_file *f;
+	uint64_t size = 0;
+	size_t got = 0;
+
+	wal_path(w, WAL_SPARE_NAME, path);
+	int rc = w->disk->open(w->disk->ctx, path, DISK_READ, &f, e);
+	if (rc)
+		return rc;
+	rc = w->disk->size(f, &size, e);
+	if (rc == 0)
+		rc = w->disk->pread(f, page, sizeof page, 0, &got, e);
+	w->disk->close(f);
+	if (rc)
+		return rc;
+	w->spare = size == w->segment_bytes && got == sizeof page;
+	for (size_t i = 0; w->spare && i < sizeof page; i++)
+		w->spare = page[i] == 0;
+	if (w->spare)
+		return 0;
+	rc = w->disk->unlink(w->disk->ctx, path, e);
+	return rc ? rc : w->disk->sync_dir(w->disk->ctx, w->dir, e);
+}
+
+/* In its place: that it is there is what tells a crash from a lost newest segment. */
+int wal_clean_spare(struct wal *w, struct err *e)
+{
+	char path[WAL_PATH_MAX + 32];
+	struct disk_file *f;
+	uint64_t size = 0;
+
+	wal_path(w, WAL_SPARE_NAME, path);
+	int rc = w->disk->open(w->disk->ctx, path, DISK_WRITE, &f, e);
+	if (rc)
+		return rc;
+	rc = w->disk->size(f, &size, e);
+	if (rc == 0 && size > w->segment_bytes)
+		rc = w->disk->truncate(f, w->segment_bytes, e);
+	if (rc == 0)
+		rc = wal_fill_zero(w, f, 0, w->segment_bytes, false, e);
+	w->disk->close(f);
+	return rc;
 }
 
 bool wal_oldest_unneeded(struct wal *w)

@@ -175,6 +175,13 @@ static int segments_reserve(struct wal *w, struct err *e)
 	return rc;
 }
 
+static int open_current(struct wal *w, const char *path, struct err *e)
+{
+	w->disk->close(w->file);
+	w->file = NULL;
+	return w->disk->open(w->disk->ctx, path, DISK_WRITE, &w->file, e);
+}
+
 /* Gives spare.seg, synced, the segment's name. */
 static int name_segment(struct wal *w, uint64_t sequence, struct err *e)
 {
@@ -183,7 +190,13 @@ static int name_segment(struct wal *w, uint64_t sequence, struct err *e)
 	wal_path(w, WAL_SPARE_NAME, from);
 	wal_segment_path(w, sequence, to);
 	int rc = w->disk->rename(w->disk->ctx, from, to, e);
-	return rc ? rc : w->disk->sync_dir(w->disk->ctx, w->dir, e);
+	if (rc == 0)
+		rc = w->disk->sync_dir(w->disk->ctx, w->dir, e);
+	/* So that an error names the file as people find it. */
+	if (rc == 0)
+		rc = open_current(w, to, e);
+	w->out.file = w->file;
+	return rc;
 }
 
 /* Header page and STATE frames of a segment that follows `prev`. */
@@ -220,16 +233,17 @@ static int put_beginning(struct wal *w, const struct segment *s, const struct se
 	return rc;
 }
 
-int wal_roll(struct wal *w, struct disk_file *file, const struct segment *prev, struct err *e)
+int wal_roll(struct wal *w, const struct segment *prev, struct err *e)
 {
 	struct segment *s = segment_new(w, prev ? prev->sequence + 1 : 1);
+	char spare[WAL_PATH_MAX + 32];
 
-	if (w->file)
-		w->disk->close(w->file);
-	w->file = file;
 	if (!s)
 		return err_set(e, ERR_NOMEM, "no memory for another segment");
+	wal_path(w, WAL_SPARE_NAME, spare);
 	int rc = segments_reserve(w, e);
+	if (rc == 0)
+		rc = open_current(w, spare, e);
 	if (rc == 0)
 		rc = put_beginning(w, s, prev, e);
 	if (rc) {
@@ -354,43 +368,35 @@ static int reserve_points(struct wal *w, struct err *e)
 	return rc;
 }
 
-/* Writes as many items as the current segment and the next hold. */
-static int sync_round(struct wal *w, struct wal_synced *rows, size_t *ret_n, struct err *e)
+/* Writes as many items as the current segment and the next hold. *ret_full: nothing was written, as
+ * nothing fits and there is no space for another segment; any other error is final. */
+static int sync_round(struct wal *w, struct wal_synced *rows, size_t *ret_n, bool *ret_full,
+		      struct err *e)
 {
-	struct disk_file *spare = NULL;
+	bool spare = false;
 	size_t fit = count_fitting(w, room_in(w));
 	int rc = 0;
 
 	if (w->taking_at + fit < w->taking.n) {
-		rc = wal_take_spare(w, &spare, e);
+		rc = wal_take_spare(w, e);
+		spare = rc == 0;
 		/* On a full disk what fits is still written. */
-		if (rc == ERR_DISK_FULL && fit > 0)
-			rc = 0;
-		if (rc)
+		*ret_full = rc == ERR_DISK_FULL && fit == 0;
+		if (rc && (rc != ERR_DISK_FULL || fit == 0))
 			return rc;
 	}
 	size_t end = w->taking_at + fit;
-	if (fit > 0) {
-		rc = put_items(w, w->taking_at, fit, e);
-		if (rc)
-			return rc;
-	}
-	if (!spare) {
-		rc = sync_file(w, e);
-		if (rc)
-			return rc;
-		publish_until(w, end, rows, ret_n);
-		return 0;
-	}
-	rc = put_bare(w, FRAME_SEAL, e);
+	rc = put_items(w, w->taking_at, fit, e);
+	if (rc == 0 && spare)
+		rc = put_bare(w, FRAME_SEAL, e);
 	if (rc == 0)
 		rc = sync_file(w, e);
-	if (rc == 0) {
+	if (rc == 0)
 		publish_until(w, end, rows, ret_n);
-		rc = wal_roll(w, spare, w->segment, e);
-	} else {
-		w->disk->close(spare);
-	}
+	if (!spare)
+		return rc;
+	if (rc == 0)
+		rc = wal_roll(w, w->segment, e);
 	wal_rolled(w);
 	if (rc)
 		return rc;
@@ -420,6 +426,7 @@ static void take_staged(struct wal *w)
 int wal_sync(struct wal *w, struct wal_synced *ret_rows, size_t *ret_n, struct err *e)
 {
 	struct err why;
+	bool full = false;
 	size_t n = 0;
 	int rc = wal_alive(w, e);
 
@@ -429,27 +436,17 @@ int wal_sync(struct wal *w, struct wal_synced *ret_rows, size_t *ret_n, struct e
 	for (int turn = 0; turn < 2 && rc == 0; turn++) {
 		if (turn == 1)
 			take_staged(w);
-		if (w->taking_at == w->taking.n)
-			continue;
-		rc = reserve_points(w, &why);
+		if (w->taking_at < w->taking.n)
+			rc = reserve_points(w, &why);
 		while (rc == 0 && w->taking_at < w->taking.n)
-			rc = sync_round(w, ret_rows, &n, &why);
+			rc = sync_round(w, ret_rows, &n, &full, &why);
 	}
 	/* What did become durable must be told; the next call says that the disk is full. */
-	if (rc == ERR_DISK_FULL && !atomic_load(&w->dead)) {
-		if (n > 0) {
-			*ret_n = n;
-			return 0;
-		}
-		if (e)
-			*e = why;
-		return rc;
+	if (rc == 0 || (full && n > 0)) {
+		*ret_n = n;
+		return 0;
 	}
-	if (rc) {
-		if (e)
-			*e = why;
-		return wal_die(w, e);
-	}
-	*ret_n = n;
-	return 0;
+	if (e)
+		*e = why;
+	return full ? rc : wal_die(w, e);
 }

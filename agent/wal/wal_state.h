@@ -85,7 +85,7 @@ struct wal {
 	size_t segments_cap;
 	bool deletable; /* the oldest may be needed by no group */
 
-	struct disk_file *spare;
+	bool spare;	/* spare.seg is there, filled with zeros and synced */
 	bool reserving; /* somebody makes a spare */
 	bool rolling;	/* spare.seg is about to get its name */
 	bool full;	/* the last try to reserve found no space */
@@ -138,18 +138,22 @@ size_t wal_tail_evict(struct wal *w, struct blob **ret_blobs, size_t max);
 
 /* reserve.c: the spare for a new segment; waits for it or makes it. `rolling` is then set until
  * wal_rolled(). ERR_DISK_FULL (not final), others are. */
-int wal_take_spare(struct wal *w, struct disk_file **ret_file, struct err *e);
+int wal_take_spare(struct wal *w, struct err *e);
 void wal_rolled(struct wal *w);
 /* Fills an open file with zeros from `from` to `to` and syncs it. `may_quit`: gives up with
  * ERR_CLOSED when the log is to be closed. */
 int wal_fill_zero(struct wal *w, struct disk_file *f, uint64_t from, uint64_t to, bool may_quit,
 		  struct err *e);
+/* Recovery found a spare. Keep it when nobody wrote to it, else remove it; or fill it with zeros
+ * again when a crash may have left it partly written. */
+int wal_keep_spare(struct wal *w, struct err *e);
+int wal_clean_spare(struct wal *w, struct err *e);
 /* Lock held: whether the oldest segment is full and needed by no group. */
 bool wal_oldest_unneeded(struct wal *w);
 
-/* sync.c: makes the spare `file` the segment behind `prev` (NULL: the first one): header, STATE
- * frames, then as many items from taking_at on as fit; synced and named. `rolling` is set. */
-int wal_roll(struct wal *w, struct disk_file *file, const struct segment *prev, struct err *e);
+/* sync.c: makes the spare, which was taken, the segment behind `prev` (NULL: the first one):
+ * header, STATE frames, then as many items from taking_at on as fit; synced and named. */
+int wal_roll(struct wal *w, const struct segment *prev, struct err *e);
 /* Vouches for the last batch, see segment.c; `sync` waits for the disk. Nothing to do is 0. */
 int wal_vouch(struct wal *w, bool sync, struct err *e);
 

@@ -21,6 +21,7 @@ struct wal_writer {
 	pthread_t append_thread;
 	pthread_t reserve_thread;
 	pthread_mutex_t lock;
+	pthread_mutex_t telling; /* one callback at a time, and none after a failure was told */
 	pthread_cond_t append_wake;
 	pthread_cond_t reserve_wake;
 	/* Set without the lock by a kick; the first kick after it was cleared wakes the thread. */
@@ -33,8 +34,18 @@ struct wal_writer {
 
 static void fail(struct wal_writer *wr, const struct err *e)
 {
+	pthread_mutex_lock(&wr->telling);
 	if (!atomic_exchange(&wr->failed, true))
 		wr->on_failed(wr->ctx, e);
+	pthread_mutex_unlock(&wr->telling);
+}
+
+static void tell_synced(struct wal_writer *wr, const struct wal_synced *rows, size_t n)
+{
+	pthread_mutex_lock(&wr->telling);
+	if (!atomic_load(&wr->failed))
+		wr->on_synced(wr->ctx, rows, n);
+	pthread_mutex_unlock(&wr->telling);
 }
 
 static void deadline_in(uint64_t ms, struct timespec *ret_when)
@@ -109,7 +120,7 @@ static void *append_main(void *arg)
 			break;
 		}
 		if (n > 0)
-			wr->on_synced(wr->ctx, rows, n);
+			tell_synced(wr, rows, n);
 		if (wal_wants_prepare(wr->wal))
 			want_reserve(wr);
 	}
@@ -183,6 +194,7 @@ static void writer_free(struct wal_writer *wr)
 {
 	pthread_cond_destroy(&wr->append_wake);
 	pthread_cond_destroy(&wr->reserve_wake);
+	pthread_mutex_destroy(&wr->telling);
 	pthread_mutex_destroy(&wr->lock);
 	free(wr);
 }
@@ -209,6 +221,7 @@ int wal_writer_start(struct wal_writer **ret_writer, struct wal *w,
 	pthread_cond_init(&wr->reserve_wake, &attr);
 	pthread_condattr_destroy(&attr);
 	pthread_mutex_init(&wr->lock, NULL);
+	pthread_mutex_init(&wr->telling, NULL);
 	int rc = start_threads(wr, e);
 	if (rc) {
 		writer_free(wr);

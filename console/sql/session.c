@@ -115,9 +115,9 @@ static void show_place(struct session *s, struct slice statement, size_t at, int
 		return;
 	script_place(text, place, &line, &column);
 	if (s->source)
-		fprintf(s->errors, "  %s, line %u, column %u:\n", s->source, line, column);
-	else if (line > 1)
-		fprintf(s->errors, "  line %u, column %u:\n", line, column);
+		fprintf(s->errors, "  at %s:%u:%u\n", s->source, line, column);
+	else if (line > 1 || s->script.p)
+		fprintf(s->errors, "  at line %u, column %u\n", line, column);
 	if (offset >= 0)
 		show_caret(s, text, place);
 }

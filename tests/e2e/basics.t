@@ -67,7 +67,7 @@ like "$out" 'n[123]' 'and name their node'
 run_is 0 'a command runs in the folder of a node' d shell 2 -- pwd
 is "$(realpath "$out")" "$(realpath "$C/node2")" 'indeed there'
 
-run_is 0 'stop all' d stop all
+run_is 0 'stop all' d stop all --yes
 for n in 1 2 3; do
 	holds "node $n has removed its pid file" test ! -e "$C/node$n/droverd.pid"
 done

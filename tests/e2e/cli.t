@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 run_is 0 '--help' "$DROVER" --help
-commands=$(sed -n '/^$/,/^$/s/^  \([a-z][a-z-]*\) .*/\1/p' <<<"$out" | grep -vx drover)
+commands=$(sed -n 's/^  \([a-z][a-z-]*\) .*/\1/p' <<<"$out" | grep -vx drover)
 for c in init up start stop restart kill pause resume status logs shell sql wal verify stress check \
 	clean; do
 	grep -qx "$c" <<<"$commands" || fail "--help lists $c"
@@ -52,15 +52,16 @@ run d sql -e 'SELECT 1' --timeout 2s
 like "$code" '^[456]$' 'SQL while nothing runs fails'
 is "$out" '' 'with nothing on stdout'
 run d verify --timeout 2s
-run d stop all
+run d stop all --yes
 like "$code" '^[018]$' 'stopping what does not run does not hang'
 run d kill 1
-unlike "$code" '^0$' 'killing what does not run is told'
-run_is 0 'logs of nodes that never ran' d logs
+is "$code" 0 'killing what does not run is done'
+like "$out" 'not running' 'and told'
+run d logs
+is "$code" 1 'nodes that never ran have no logs'
+like "$err" 'n2 has no log' 'which is told for each'
 
-run d start all -n
-is "$code" 0 'start -n' || diag 'start has no dry run'
-run d start all
+run_is 0 'start all' d start all
 wait_health healthy || give_up 'the cluster becomes healthy'
 must_write "CREATE TABLE t(i INTEGER, r REAL, s TEXT, b BLOB, n);
 	INSERT INTO t VALUES(9007199254740993, 1.5, 'a' || char(9, 10, 34, 92, 228, 128512), x'00ff', NULL)"
@@ -128,6 +129,12 @@ run d sql -f "$WORK/script.sql" -o tsv
 is "$code" 1 'a script stops at its first error'
 like "$err" 'script\.sql:2' 'with file and line'
 unlike "$out" '^3$' 'what comes after it is not run'
+
+run_is 0 'a dry run of stop' d stop all -n
+like "$out" 'would stop n1, n2, n3' 'tells what would be done'
+run d stop all
+is "$code" 8 'stopping the majority without a terminal and without --yes is refused'
+run_is 0 'neither has done anything' d status
 
 # Roles as nodes.
 run d sql leader -o json -e 'SELECT 1 AS x'

@@ -40,10 +40,11 @@ bad 'missing key' 's/^id = 1$//' '[node]' "LINE.*lacks the key 'id'"
 bad 'election shorter than heartbeats' 's/^\[raft\]/[raft]\nheartbeat_ms = 500/' '[raft]' \
 	'LINE.*election_ms.*twice heartbeat_ms'
 bad 'this node not among the peers' 's/^id = 1$/id = 7/' '[node]' 'LINE.*\[peer 7\]'
-bad 'listening to everybody without saying insecure' 's/^rpc = .*/rpc = 0.0.0.0:7000/' '[listen]' \
+bad 'listening to everybody without saying insecure' '$s = $1 if /^\[(.*)\]/; s/^rpc = .*/rpc = 0.0.0.0:7000/ if $s eq "listen"' '[listen]' \
 	'LINE.*0\.0\.0\.0:7000.*insecure = yes'
-bad 'no user' 's/^\[user.*//; $skip = 1 if $_ eq "\n" && $. > 5 && $gone; $_' '[node]' ''
+bad 'no user' '$s = $1 if /^\[(.*)\]/; $_ = "" if $s =~ /^user/' '[node]' ': there is no \[user NAME\]'
 bad 'endless line' 's/^\[log\]/"# " . "x" x 5000 . "\n[log]"/e' 'xxxxx' 'LINE.*line is at most'
+is "$(find "$C" -name '*.seg')" '' 'none of these has written a log'
 printf '\0\1\2binary' >"$ini"
 run "$DROVERD" -c "$ini"
 is "$code" 1 'a file that is no text is refused'
@@ -58,7 +59,6 @@ run "$DROVERD" -c "$C/nothing.ini"
 is "$code" 1 'a missing file is an error'
 like "$err" 'nothing\.ini' 'that names it'
 run_is 2 'no file at all is wrong usage' "$DROVERD"
-is "$(find "$C" -name '*.seg')" '' 'none of these has written a log'
 is "$(own_pids)" '' 'none of these runs'
 
 # cluster.ini, for the command line.

@@ -111,6 +111,6 @@ rm -rf "${C:?}"/node2/data/*
 run_is 0 'with room it starts' d start 2
 holds 'and comes back' wait_health healthy
 verify_ok 'all nodes hold the same'
-run_is 0 'the end' d stop all
+run_is 0 'the end' d stop all --yes
 
 finish

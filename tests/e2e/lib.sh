@@ -40,7 +40,8 @@ mounts=()
 own_pids() {
 	local proc
 	for proc in /proc/[0-9]*; do
-		tr '\0' '\n' <"$proc/cmdline" 2>/dev/null | grep -qF -- "$WORK/" && echo "${proc#/proc/}"
+		{ tr '\0' '\n' <"$proc/cmdline"; } 2>/dev/null | grep -qF -- "$WORK/" &&
+			echo "${proc#/proc/}"
 	done
 }
 

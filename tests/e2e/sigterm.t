@@ -43,7 +43,7 @@ sql "SELECT count(*) FROM t WHERE x IN ($(paste -sd, "$WORK/acked"))" --read lin
 is "$value" "$(wc -l <"$WORK/acked")" "everything acknowledged is there ($all rows)"
 verify_ok 'all nodes hold the same'
 
-run_is 0 'stop all ends in order' d stop all
+run_is 0 'stop all ends in order' d stop all --yes
 for n in 1 2 3; do
 	holds "node $n stopped in order" log_has "$n" ' stopped$'
 done

@@ -28,7 +28,7 @@
 #define GREETING 160
 #define WAIT_MS 10000
 
-enum { RPC_REQUEST = 1, RPC_REPLY = 2, FEED_SUBSCRIBE = 3, HEARTBEAT = 0xf0 };
+enum { RPC_REQUEST = 0x10, RPC_REPLY = 0x11, FEED_SUBSCRIBE = 0x12, HEARTBEAT = 0xf0 };
 
 static struct {
 	char host[200], port[8];
@@ -437,6 +437,7 @@ static void send_noise(void)
 	static struct bytes b;
 	int fd = open_link();
 	unsigned lots = 0;
+	const uint8_t first = me.purpose == 3 ? RPC_REQUEST : 1;
 
 	for (unsigned i = 0; i < 2000; i++) {
 		size_t n = randombytes_uniform(200);
@@ -449,7 +450,7 @@ static void send_noise(void)
 			b.n = 0;
 			put(&b, noise, n);
 		}
-		uint8_t type = (uint8_t)(i % 4 ? 1 : randombytes_uniform(6));
+		uint8_t type = (uint8_t)(first + (i % 4 ? 0 : randombytes_uniform(6)));
 		if (!tell_frame(fd, type, b.data, b.n)) {
 			close(fd);
 			fd = open_link();
@@ -482,6 +483,7 @@ static int deed_garbage(void)
 	static const uint8_t long_varint[] = {0xff, 0xff, 0xff, 0xff, 0xff,
 					      0xff, 0xff, 0xff, 0xff, 0xff};
 	static uint8_t big[4096];
+	const uint8_t first = me.purpose == 3 ? RPC_REQUEST : 1;
 
 	send_raw("length 0", "\0\0\0\0", 4);
 	send_raw("length 4 GiB", "\xff\xff\xff\xff\1", 5);
@@ -489,12 +491,12 @@ static int deed_garbage(void)
 	send_raw("cut off in its body", "\x40\0\0\0\1abc", 8);
 	send_frame("own type", 0xf7, "", 0);
 	send_frame("unknown type", 0x6f, "hello", 5);
-	send_frame("empty frame 1", 1, "", 0);
-	send_frame("empty frame 2", 2, "", 0);
-	send_frame("empty frame 3", 3, "", 0);
-	send_frame("endless varint", 1, long_varint, sizeof long_varint);
+	send_frame("empty frame 1", first, "", 0);
+	send_frame("empty frame 2", first + 1, "", 0);
+	send_frame("empty frame 3", first + 2, "", 0);
+	send_frame("endless varint", first, long_varint, sizeof long_varint);
 	randombytes_buf(big, sizeof big);
-	send_frame("4 KiB of noise", 1, big, sizeof big);
+	send_frame("4 KiB of noise", first, big, sizeof big);
 	if (me.purpose == 3) {
 		send_frame("reply to nothing", RPC_REPLY, big, 64);
 		send_frame("subscription to nothing", FEED_SUBSCRIBE, "\7nothing", 8);

@@ -3,13 +3,14 @@
  * One seed decides everything: the size of the cluster, how bad network and
  * disks are, who crashes when. Nodes get an abstract disk (what was not synced
  * when they crash is lost), a network that loses, repeats, delays, reorders
- * and partitions, clocks that are late, processes that stand still. Clients propose, read
- * and hand leadership over all the while. After every step of every node the
- * rules of Raft are checked against what the simulator, which sees everything,
- * knows (raft_sim_check.c). At last all is healed, and the cluster must come
- * to a leader, commit, catch everybody up, and answer reads.
+ * and partitions, clocks that are late, processes that stand still. Clients
+ * propose, read and hand leadership over all the while. After every step of
+ * every node the rules of Raft are checked against what the simulator, which
+ * sees everything, knows (raft_sim_check.c). At last all is healed, and the
+ * cluster must come to a leader, commit, catch everybody up, and answer reads.
  *
- * The same seed and options give the same run, event by event: `hash` in the report tells.
+ * The same seed and options give the same run, event by event: `hash` in the
+ * report tells.
  *
  *   raft_sim.c        time, the event queue, the network, the end of the day
  *   raft_sim_script.c what befalls nodes and network, what clients ask

@@ -40,6 +40,8 @@ static void jobs_apply(struct sim *s, struct sim_node *n, size_t jobs)
 {
 	struct sim_disk *d = &n->disk;
 
+	if (jobs == 0)
+		return;
 	for (size_t i = 0; i < jobs; i++) {
 		const struct sim_job *job = &d->jobs[i];
 

@@ -137,7 +137,7 @@ static void transaction_words_out_of_place_are_refused_with_their_line(void **st
 	(void)state;
 	assert_int_equal(run("a;\n\n COMMIT; b"), ERR_INVALID);
 	assert_string_equal(fake.sent, "[a]");
-	assert_non_null(strstr(complained(), "COMMIT without BEGIN\n  s.sql, line 3, column 2"));
+	assert_non_null(strstr(complained(), "COMMIT without BEGIN\n  at s.sql:3:2"));
 	assert_int_equal(run("BEGIN; BEGIN"), ERR_INVALID);
 	assert_non_null(strstr(complained(), "BEGIN inside of a transaction"));
 }
@@ -151,7 +151,7 @@ static void an_error_stops_the_script_and_names_line_and_column(void **state)
 	assert_int_equal(run("a;\n  SELECT 'é' x\n  FORM t; b"), ERR_SQL);
 	assert_string_equal(fake.sent, "[a][SELECT 'é' x\n  FORM t");
 	assert_string_equal(complained(), "drover sql: near \"x\": syntax error\n"
-					  "  s.sql, line 3, column 3:\n"
+					  "  at s.sql:3:3\n"
 					  "      FORM t; b\n"
 					  "      ^\n");
 }
@@ -163,7 +163,7 @@ static void the_caret_stands_under_wide_characters_place(void **state)
 	fake.status = ERR_SQL;
 	fake.offset = 16;
 	assert_int_equal(run("SELECT '日本' x"), ERR_SQL);
-	assert_non_null(strstr(complained(), "column 13:\n    SELECT '日本' x\n"
+	assert_non_null(strstr(complained(), "at s.sql:1:13\n    SELECT '日本' x\n"
 					     "                  ^\n"));
 }
 
@@ -174,7 +174,7 @@ static void a_transactions_error_names_the_failed_statement_and_says_all_is_undo
 	fake.status = ERR_SQL;
 	fake.offset = 0;
 	assert_int_equal(run("BEGIN;\na;\n bad;\nb;\nCOMMIT;"), ERR_SQL);
-	assert_non_null(strstr(complained(), "s.sql, line 3, column 2:\n     bad;\n     ^\n"));
+	assert_non_null(strstr(complained(), "at s.sql:3:2\n     bad;\n     ^\n"));
 	assert_non_null(strstr(complained(), "undone as a whole"));
 }
 
