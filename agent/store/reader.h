@@ -17,7 +17,7 @@ struct reader_options {
 	const char *vfs;
 	uint32_t cache_kib;
 	uint32_t statements_max;
-	uint32_t connections_max;
+	uint32_t connections_max; /* namespaces kept open */
 	uint32_t rows_max;
 	uint64_t answer_bytes_max;
 	uint32_t statement_ms_max;
@@ -29,12 +29,14 @@ void reader_free(struct reader *r);
 
 /* Runs a request on namespace `ns` in folder `dir` (the store's). r->status etc. as for
  * store_execute. *ret_writes is set, and nothing was done, when a statement is not read-only: the
- * request belongs to the leader's writer. *ret_applied: the applied index that this read saw.
- * A namespace without a file yet reads as empty. */
+ * request belongs to the leader's writer (one that asks to SQL_READ fails with ERR_REFUSED
+ * instead). *ret_applied: the newest entry of this namespace that this read saw; of other
+ * namespaces' entries the file knows nothing. A namespace without a file yet reads as empty. */
 int reader_execute(struct reader *r, const char *dir, uint64_t ns, struct store_request *request,
 		   bool *ret_writes, uint64_t *ret_applied, struct err *e);
 
-/* The same for several requests that share one read transaction: much cheaper when many wait. */
+/* The same for several requests that share one read transaction: much cheaper when many wait.
+ * ret_writes has room for n. */
 int reader_execute_many(struct reader *r, const char *dir, uint64_t ns,
 			struct store_request *const *requests, size_t n, bool *ret_writes,
 			uint64_t *ret_applied, struct err *e);
@@ -45,7 +47,8 @@ int reader_snapshot_open(struct reader *r, const char *dir, uint64_t ns,
 			 struct reader_snapshot **ret_snapshot, uint64_t *ret_applied,
 			 struct err *e);
 /* XXH3-128 over schema, user tables in key order, and the client sessions; works in slices of
- * time so that the caller can interleave: 1 when more is to do, 0 when ret_hex (33 bytes) is set. */
+ * time so that the caller can interleave: 1 when more is to do, 0 when ret_hex (33 bytes) is set.
+ */
 int reader_snapshot_digest(struct reader_snapshot *s, uint32_t slice_ms, char *ret_hex,
 			   struct err *e);
 void reader_snapshot_free(struct reader_snapshot *s);
