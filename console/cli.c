@@ -40,8 +40,7 @@ void cli_sleep_ms(uint64_t ms)
 		nanosleep(&left, NULL);
 }
 
-static int output_by_name(const char *name, const char *where, enum output *ret_output,
-			  struct err *e)
+static int output_by_name(const char *name, enum output *ret_output, struct err *e)
 {
 	static const char *const names[] = {"table", "json", "tsv"};
 
@@ -51,27 +50,50 @@ static int output_by_name(const char *name, const char *where, enum output *ret_
 			return 0;
 		}
 	}
-	return err_set(e, ERR_INVALID, "%s is '%s'; it takes table, json or tsv", where, name);
+	return err_set(e, ERR_INVALID, "DROVER_OUTPUT is '%s'; it takes table, json or tsv", name);
 }
 
-static bool terminal_has_color(void)
+/* $XDG_CONFIG_HOME/drover/drover.ini, or below ~/.config. */
+static int load_own_settings(struct console_conf *ret_conf, struct err *e)
+{
+	const char *base = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+	char path[CONF_PATH_MAX];
+
+	*ret_conf = (struct console_conf){0};
+	if (base && base[0] == '/')
+		snprintf(path, sizeof path, "%s/drover/drover.ini", base);
+	else if (home && home[0] == '/')
+		snprintf(path, sizeof path, "%s/.config/drover/drover.ini", home);
+	else
+		return 0;
+	int rc = console_conf_load(path, ret_conf, e);
+	/* Somebody else's home, as under sudo, is no reason to stop. */
+	return rc == ERR_IO ? 0 : rc;
+}
+
+static bool choose_color(const struct console_conf *own)
 {
 	const char *no = getenv("NO_COLOR");
 	const char *term = getenv("TERM");
 
-	if (no && no[0])
+	if ((no && no[0]) || (term && strcmp(term, "dumb") == 0))
 		return false;
-	return isatty(STDOUT_FILENO) && term && term[0] && strcmp(term, "dumb") != 0;
+	if (own->color != CONF_COLOR_AUTO)
+		return own->color == CONF_COLOR_ALWAYS;
+	return isatty(STDOUT_FILENO) && term && term[0];
 }
 
 int cli_init(struct cli *cli, struct err *e)
 {
 	const char *output = getenv("DROVER_OUTPUT");
+	struct console_conf own;
+	int rc = load_own_settings(&own, e);
 
-	cli->color = terminal_has_color();
-	if (output && output[0])
-		return output_by_name(output, "DROVER_OUTPUT", &cli->output, e);
-	return 0;
+	if (rc)
+		return rc;
+	cli->color = choose_color(&own);
+	cli->output = (enum output)own.output;
+	return output && output[0] ? output_by_name(output, &cli->output, e) : 0;
 }
 
 int cli_load(struct cli *cli, struct err *e)

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -61,15 +62,18 @@ static void fill_node(struct conf_node *node, uint32_t id, const char *dir, int6
 	snprintf(node->dir, sizeof node->dir, "%.1000s/node%u", dir, id);
 }
 
+#define FILES_OF_NODE 3
+
 /* Every file that is made, in the order of making: cluster.ini last, since with it the cluster is
  * there. */
 static void path_of(const struct cluster_conf *c, uint32_t i, char *ret_path)
 {
-	const uint32_t each = 2, files = c->nodes_n * each;
+	static const char *const names[FILES_OF_NODE] = {"node.key", "data/founding", "agent.ini"};
+	const uint32_t files = c->nodes_n * FILES_OF_NODE;
 
 	if (i < files)
-		snprintf(ret_path, PATH_ROOM, "%s/%s", c->nodes[i / each].dir,
-			 i % each ? "agent.ini" : "node.key");
+		snprintf(ret_path, PATH_ROOM, "%s/%s", c->nodes[i / FILES_OF_NODE].dir,
+			 names[i % FILES_OF_NODE]);
 	else
 		snprintf(ret_path, PATH_ROOM, "%s", i == files ? c->user_key : c->path);
 }
@@ -78,7 +82,7 @@ static int refuse_existing(const struct cluster_conf *c, struct err *e)
 {
 	char path[PATH_ROOM];
 
-	for (uint32_t i = c->nodes_n * 2 + 2; i-- > 0;) {
+	for (uint32_t i = c->nodes_n * FILES_OF_NODE + 2; i-- > 0;) {
 		path_of(c, i, path);
 		if (access(path, F_OK) == 0)
 			return err_set(e, ERR_EXISTS, "%s is there already; nothing was changed",
@@ -91,12 +95,15 @@ static void remove_made(const struct cluster_conf *c)
 {
 	char path[PATH_ROOM];
 
-	for (uint32_t i = 0; i < c->nodes_n * 2 + 2; i++) {
+	for (uint32_t i = 0; i < c->nodes_n * FILES_OF_NODE + 2; i++) {
 		path_of(c, i, path);
 		unlink(path);
 	}
-	for (uint32_t i = 0; i < c->nodes_n; i++)
+	for (uint32_t i = 0; i < c->nodes_n; i++) {
+		snprintf(path, sizeof path, "%s/data", c->nodes[i].dir);
+		rmdir(path);
 		rmdir(c->nodes[i].dir);
+	}
 	snprintf(path, sizeof path, "%s/keys", c->dir);
 	rmdir(path);
 }
@@ -119,6 +126,24 @@ static int make_key(const char *path, uint8_t *ret_public, struct err *e)
 	return rc;
 }
 
+/* An agent with an empty data folder takes part in votes at once only if it finds this: otherwise it
+ * may be a member that lost its data, and with it what it has promised. */
+static int make_founding(const struct conf_node *n, struct err *e)
+{
+	char path[PATH_ROOM];
+
+	snprintf(path, sizeof path, "%s/data", n->dir);
+	int rc = make_folder(path, 0700, e);
+	if (rc)
+		return rc;
+	snprintf(path, sizeof path, "%s/data/founding", n->dir);
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_sys(e, ERR_IO, errno, "%s", path);
+	close(fd);
+	return 0;
+}
+
 static int make_keys(struct cluster_conf *c, uint8_t *ret_user_key, struct err *e)
 {
 	char path[PATH_ROOM];
@@ -134,6 +159,8 @@ static int make_keys(struct cluster_conf *c, uint8_t *ret_user_key, struct err *
 			break;
 		snprintf(path, sizeof path, "%s/node.key", c->nodes[i].dir);
 		rc = make_key(path, c->nodes[i].key, e);
+		if (rc == 0)
+			rc = make_founding(&c->nodes[i], e);
 	}
 	return rc;
 }

@@ -206,8 +206,9 @@ static void group_rows(struct table *t, enum output form, const struct cluster_v
 
 	for (size_t i = 0; i < json_array_size(groups); i++)
 		group_row(t, form, view, node, json_array_get(groups, i));
-	if (node->state == NODE_UP)
+	if (json_array_size(groups))
 		return;
+	/* A node keeps its line when nothing is known of its groups. */
 	state_cell(t, form, node->state);
 	table_cell(t, tint_of_node(node->conf->id), "%s", node->conf->name);
 	unknown_cells(t, form, 2);
