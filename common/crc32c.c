@@ -87,7 +87,7 @@ static void make_shift(uint32_t table[4][256], size_t zeros)
 
 static void make_shifts(void)
 {
-	crc32c_portable(0, NULL, 0);
+	crc32c_portable(0, "", 0);
 	make_shift(shift_long, LONG);
 	make_shift(shift_short, SHORT);
 }

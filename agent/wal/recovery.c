@@ -141,7 +141,7 @@ static int on_entry(struct recovery *r, const struct frame *f, uint32_t offset, 
 	if (f->index != g->last_index + 1)
 		return refuse(r, offset, e, "entry %" PRIu64 " of group %u follows entry %" PRIu64,
 			      f->index, g->id, g->last_index);
-	if (g->runs_n > 0 && f->term < g->runs[g->runs_n - 1].term)
+	if (f->term < (g->runs_n > 0 ? g->runs[g->runs_n - 1].term : g->enc_compact_term))
 		return refuse(r, offset, e, "the term of entry %" PRIu64 " of group %u falls",
 			      f->index, g->id);
 	if (!group_runs_reserve(g, 1) || !group_points_reserve(g, 1))
@@ -176,6 +176,9 @@ static int on_compact(struct recovery *r, const struct frame *f, uint32_t offset
 	if (f->index <= g->enc_compact_index || f->index > INDEX_MAX)
 		return refuse(r, offset, e, "group %u is compacted to %" PRIu64 " after %" PRIu64,
 			      g->id, f->index, g->enc_compact_index);
+	uint64_t term = group_term_at(g, f->index);
+	if (term && term != f->term)
+		return refuse(r, offset, e, "group %u is compacted with a wrong term", g->id);
 	g->enc_compact_index = f->index;
 	g->enc_compact_term = f->term;
 	if (f->index > g->last_index) {
@@ -430,6 +433,10 @@ static int settle_groups(struct recovery *r, struct err *e)
 		g->tail_first = g->last_index + 1;
 		g->enc_last = g->last_index;
 		group_runs_drop(g, g->first_index);
+		if (g->runs_n > 0 && g->runs[0].term < g->base_term)
+			return err_set(e, ERR_CORRUPT,
+				       "%s: the term of entry %" PRIu64 " of group %u falls; " HINT,
+				       w->dir, g->first_index, g->id);
 		if (g->enc_meta) {
 			g->meta = blob_ref(g->enc_meta);
 			w->state_bytes -= wal_state_frame_bytes(NULL);
@@ -489,62 +496,11 @@ static int repair_end(struct recovery *r, struct err *e)
 	return 0;
 }
 
-/* A spare that nobody wrote to is kept, as it was synced before it got its name. */
-static int keep_spare(struct recovery *r, struct err *e)
-{
-	struct wal *w = r->w;
-	char path[WAL_PATH_MAX + 32];
-	uint8_t page[SEGMENT_HEADER_BYTES];
-	struct disk_file *f;
-	uint64_t size = 0;
-	size_t got = 0;
-
-	wal_path(w, WAL_SPARE_NAME, path);
-	int rc = w->disk->open(w->disk->ctx, path, DISK_READ, &f, e);
-	if (rc)
-		return rc;
-	rc = w->disk->size(f, &size, e);
-	if (rc == 0)
-		rc = w->disk->pread(f, page, sizeof page, 0, &got, e);
-	w->disk->close(f);
-	if (rc)
-		return rc;
-	w->spare = size == w->segment_bytes && got == sizeof page;
-	for (size_t i = 0; w->spare && i < sizeof page; i++)
-		w->spare = page[i] == 0;
-	if (w->spare)
-		return 0;
-	rc = w->disk->unlink(w->disk->ctx, path, e);
-	return rc ? rc : w->disk->sync_dir(w->disk->ctx, w->dir, e);
-}
-
-/* A spare that a crash may have left partly written is filled with zeros again, in its place: that
- * it is there is what tells a crash from a lost newest segment. */
-static int clean_spare(struct recovery *r, struct err *e)
-{
-	struct wal *w = r->w;
-	char path[WAL_PATH_MAX + 32];
-	struct disk_file *f;
-	uint64_t size = 0;
-
-	wal_path(w, WAL_SPARE_NAME, path);
-	int rc = w->disk->open(w->disk->ctx, path, DISK_WRITE, &f, e);
-	if (rc)
-		return rc;
-	rc = w->disk->size(f, &size, e);
-	if (rc == 0 && size > w->segment_bytes)
-		rc = w->disk->truncate(f, w->segment_bytes, e);
-	if (rc == 0)
-		rc = wal_fill_zero(w, f, 0, w->segment_bytes, false, e);
-	w->disk->close(f);
-	return rc;
-}
-
 /* A first segment, or the one behind a sealed newest. */
 static int begin_segment(struct recovery *r, struct err *e)
 {
 	struct wal *w = r->w;
-	int rc = r->spare_found ? clean_spare(r, e) : wal_take_spare(w, e);
+	int rc = r->spare_found ? wal_clean_spare(w, e) : wal_take_spare(w, e);
 
 	if (rc == 0)
 		rc = wal_roll(w, w->segment, e);
@@ -573,7 +529,7 @@ static int recover(struct recovery *r, struct err *e)
 	w->deletable = true;
 	if (r->n == 0 || r->sealed)
 		return begin_segment(r, e);
-	return r->spare_found ? keep_spare(r, e) : 0;
+	return r->spare_found ? wal_keep_spare(w, e) : 0;
 }
 
 int wal_recover(struct wal *w, struct err *e)

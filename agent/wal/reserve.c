@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define ZERO_BYTES (64u << 10)
-#define FILL_SYNC_BYTES (4u << 20)
+#define FILL_SYNC_BYTES (512u << 10)
 
 /* Filling competes with the appends' syncs for the disk, so it is synced in small portions: the
  * system never has much of it to write at once. */
@@ -110,6 +110,54 @@ void wal_rolled(struct wal *w)
 	w->rolling = false;
 	pthread_cond_broadcast(&w->changed);
 	wal_unlock(w);
+}
+
+/* It was synced before it got its name, so a look at its size and first page is enough. */
+int wal_keep_spare(struct wal *w, struct err *e)
+{
+	char path[WAL_PATH_MAX + 32];
+	uint8_t page[SEGMENT_HEADER_BYTES];
+	struct disk_file *f;
+	uint64_t size = 0;
+	size_t got = 0;
+
+	wal_path(w, WAL_SPARE_NAME, path);
+	int rc = w->disk->open(w->disk->ctx, path, DISK_READ, &f, e);
+	if (rc)
+		return rc;
+	rc = w->disk->size(f, &size, e);
+	if (rc == 0)
+		rc = w->disk->pread(f, page, sizeof page, 0, &got, e);
+	w->disk->close(f);
+	if (rc)
+		return rc;
+	w->spare = size == w->segment_bytes && got == sizeof page;
+	for (size_t i = 0; w->spare && i < sizeof page; i++)
+		w->spare = page[i] == 0;
+	if (w->spare)
+		return 0;
+	rc = w->disk->unlink(w->disk->ctx, path, e);
+	return rc ? rc : w->disk->sync_dir(w->disk->ctx, w->dir, e);
+}
+
+/* In its place: that it is there is what tells a crash from a lost newest segment. */
+int wal_clean_spare(struct wal *w, struct err *e)
+{
+	char path[WAL_PATH_MAX + 32];
+	struct disk_file *f;
+	uint64_t size = 0;
+
+	wal_path(w, WAL_SPARE_NAME, path);
+	int rc = w->disk->open(w->disk->ctx, path, DISK_WRITE, &f, e);
+	if (rc)
+		return rc;
+	rc = w->disk->size(f, &size, e);
+	if (rc == 0 && size > w->segment_bytes)
+		rc = w->disk->truncate(f, w->segment_bytes, e);
+	if (rc == 0)
+		rc = wal_fill_zero(w, f, 0, w->segment_bytes, false, e);
+	w->disk->close(f);
+	return rc;
 }
 
 bool wal_oldest_unneeded(struct wal *w)

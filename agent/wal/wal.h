@@ -77,7 +77,8 @@ struct wal;
 /* Opens or creates the log in dir, recovers it. ERR_CORRUPT, ERR_IO, ERR_DISK_FULL, ERR_NOMEM. */
 int wal_open(struct wal **ret_wal, const struct wal_options *o, struct err *e);
 
-/* Closes the files; staged changes that were not synced are lost. No other thread may be inside. */
+/* Closes the files, in order: what was synced can be told from damage by the next start. Staged
+ * changes that were not synced are lost. No other thread may be inside. */
 void wal_free(struct wal *w);
 
 /* What is known of a group; all zero for one never written. */

@@ -144,6 +144,10 @@ void wal_rolled(struct wal *w);
  * ERR_CLOSED when the log is to be closed. */
 int wal_fill_zero(struct wal *w, struct disk_file *f, uint64_t from, uint64_t to, bool may_quit,
 		  struct err *e);
+/* Recovery found a spare. Keep it when nobody wrote to it, else remove it; or fill it with zeros
+ * again when a crash may have left it partly written. */
+int wal_keep_spare(struct wal *w, struct err *e);
+int wal_clean_spare(struct wal *w, struct err *e);
 /* Lock held: whether the oldest segment is full and needed by no group. */
 bool wal_oldest_unneeded(struct wal *w);
 

@@ -1,4 +1,4 @@
-#include "capture.h"
+#include "tests/unit/capture.h"
 
 #include <assert.h>
 #include <stdio.h>

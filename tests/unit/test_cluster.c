@@ -1,6 +1,6 @@
 #include "console/cluster.h"
 
-#include "capture.h"
+#include "tests/unit/capture.h"
 #include "console/status_view.h"
 
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 #include "console/command.h"
 
-#include "capture.h"
+#include "tests/unit/capture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
  * would, unless a file in the node's folder says otherwise: `die`, `mute`, `lag`. */
 #include "console/lifecycle.h"
 
-#include "capture.h"
+#include "tests/unit/capture.h"
 #include "common/rpc.h"
 #include "console/control/control.h"
 
