@@ -90,9 +90,12 @@ static int serve(const struct agent_conf *conf)
 	log_init(STDERR_FILENO, conf->log_level);
 	log_info("main", "droverd %s, node %u (%s) of cluster %s, pid %d", DROVER_VERSION, conf->id,
 		 conf->name, conf->cluster_id, (int)getpid());
-	if (lock_data(conf, &e) < 0 || write_pid(conf, pid_path, sizeof pid_path, &e) < 0 ||
+	bool locked = lock_data(conf, &e) == 0;
+	if (!locked || write_pid(conf, pid_path, sizeof pid_path, &e) < 0 ||
 	    node_start(&node, conf, &e) < 0) {
 		log_error("main", "%s", e.text);
+		if (locked)
+			unlink(pid_path);
 		return 1;
 	}
 	log_info("main", "serving clients on %s, peers on %s", conf->rpc, conf->peer);

@@ -203,6 +203,8 @@ static int background_start(struct node *n, struct err *e)
 			return rc;
 	}
 	int rc = pthread_create(&background.thread, NULL, background_run, n);
+	if (rc == 0)
+		pthread_setname_np(background.thread, "background");
 	return rc == 0 ? 0 : err_sys(e, ERR_IO, rc, "cannot start the background thread");
 }
 

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define WORKERS_MAX 32
 #define READS_TOGETHER 64
@@ -104,6 +105,17 @@ static void turn_to_write(struct job *job)
 	service_write(job);
 }
 
+/* An error may only mean that this node has not seen a table, a column or a row yet that others have:
+ * then whoever can write has the last word. What cannot be parsed will not parse there either. */
+static bool may_be_behind(const struct job *job)
+{
+	const struct store_request *r = &job->request;
+
+	return r->status == ERR_SQL && job->sql.mode == SQL_AUTO && job->sql.level == SQL_SESSION &&
+	       !strstr(r->err.text, "syntax error") && !strstr(r->err.text, "incomplete input") &&
+	       !strstr(r->err.text, "unrecognized token") && service_may_write(job);
+}
+
 static void run_reads(struct reader *reader, struct job **jobs, size_t n)
 {
 	struct store_request *requests[READS_TOGETHER];
@@ -119,7 +131,7 @@ static void run_reads(struct reader *reader, struct job **jobs, size_t n)
 		n == 1 ? reader_execute(reader, dir, jobs[0]->ns, requests[0], writes, &applied, &e)
 		       : reader_execute_many(reader, dir, jobs[0]->ns, requests, n, writes,
 					     &applied, &e);
-	if (rc == 0 && n == 1 && writes[0]) {
+	if (rc == 0 && n == 1 && (writes[0] || may_be_behind(jobs[0]))) {
 		turn_to_write(jobs[0]);
 		return;
 	}
@@ -208,6 +220,7 @@ int pool_start(struct pool **ret_pool, struct node *node, struct err *e)
 			pool_stop(p);
 			return err_sys(e, ERR_IO, rc, "cannot start a reader thread");
 		}
+		pthread_setname_np(p->workers[i], "reader");
 		p->workers_n++;
 	}
 	*ret_pool = p;

@@ -9,7 +9,7 @@
 
 static void route(struct job *job);
 
-static bool may_write(const struct job *job)
+bool service_may_write(const struct job *job)
 {
 	enum link_role role = rpc_call_peer(job->call)->role;
 
@@ -20,7 +20,7 @@ void service_write(struct job *take_job)
 {
 	struct core_view v;
 
-	if (!may_write(take_job)) {
+	if (!service_may_write(take_job)) {
 		job_fail(take_job, ERR_AUTH, "user '%s' may only read",
 			 rpc_call_peer(take_job->call)->name);
 		return;

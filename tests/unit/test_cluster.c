@@ -224,9 +224,9 @@ static void an_answer_of_another_shape_harms_nothing(void **state)
 		cluster_judge(&f->view);
 		for (int form = 0; form < 6; form++) {
 			cli.output = (enum output)(form % 3);
-			capture_begin(&c);
+			output_capture(&c);
 			status_print(&cli, &f->view, form >= 3, stdout, "\n");
-			capture_end(&c);
+			output_captured(&c);
 			assert_non_null(strstr(c.out, "n2"));
 		}
 		fake_free(f);
@@ -389,9 +389,9 @@ static const char *print(struct fake *f, enum output form, bool groups)
 	struct cli cli = {.output = form};
 
 	cluster_judge(&f->view);
-	capture_begin(&c);
+	output_capture(&c);
 	status_print(&cli, &f->view, groups, stdout, "\n");
-	capture_end(&c);
+	output_captured(&c);
 	return c.out;
 }
 

@@ -368,16 +368,16 @@ static void questions_are_refused_without_a_terminal(void **state)
 
 	(void)state;
 	dup2(null, STDIN_FILENO);
-	capture_begin(&c);
+	output_capture(&c);
 	bool go = cli_confirm(&cli, "This removes %s.", "everything");
-	capture_end(&c);
+	output_captured(&c);
 	assert_false(go);
 	assert_non_null(strstr(c.err, "This removes everything."));
 	assert_non_null(strstr(c.err, "--yes"));
 	cli.yes = true;
-	capture_begin(&c);
+	output_capture(&c);
 	go = cli_confirm(&cli, "This removes %s.", "everything");
-	capture_end(&c);
+	output_captured(&c);
 	assert_true(go);
 	assert_string_equal(c.err, "");
 	dup2(saved, STDIN_FILENO);
@@ -401,9 +401,9 @@ static void errors_have_the_exit_codes_of_the_contract(void **state)
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct err e = {0};
 		err_set(&e, cases[i].code, "so it is");
-		capture_begin(&c);
+		output_capture(&c);
 		int code = cli_fail(&cli, &e);
-		capture_end(&c);
+		output_captured(&c);
 		assert_int_equal(code, cases[i].exit);
 		assert_string_equal(c.err, "drover test: so it is\n");
 	}
