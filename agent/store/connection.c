@@ -23,8 +23,11 @@ static void configure_process(void)
 static int progress(void *ctx)
 {
 	struct connection *c = ctx;
-	uint64_t now = clock_mono_us();
+	uint64_t now;
 
+	if (c->internal)
+		return 0;
+	now = clock_mono_us();
 	if (c->deadline_us == 0)
 		c->deadline_us = now + (uint64_t)c->statement_ms_max * 1000;
 	else if (now > c->deadline_us)
@@ -153,11 +156,6 @@ int connection_error(struct connection *c, struct err *e)
 			e->sys_errno = sqlite3_system_errno(c->db);
 	}
 	return code;
-}
-
-bool connection_fatal(int code)
-{
-	return code == ERR_IO || code == ERR_DISK_FULL || code == ERR_CORRUPT || code == ERR_BUSY;
 }
 
 int connection_exec(struct connection *c, const char *sql, struct err *e)

@@ -20,7 +20,7 @@ struct connection_options {
 	bool existing;	    /* fails when there is no such file */
 	uint32_t cache_kib; /* 0: SQLite's default */
 	uint32_t statements_max;
-	uint32_t statement_ms_max; /* 0: none */
+	uint32_t statement_ms_max; /* of a client's statement; 0: none */
 	uint64_t length_max;	   /* bytes of one value or row */
 };
 
@@ -42,8 +42,6 @@ void connection_close(struct connection *c);
 
 /* The last failed call as an error: SQLite's own text. */
 int connection_error(struct connection *c, struct err *e);
-/* Says that the data or the disk is at fault, not the statement. */
-bool connection_fatal(int code);
 
 /* The store's own SQL. */
 int connection_exec(struct connection *c, const char *sql, struct err *e);
