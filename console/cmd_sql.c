@@ -105,6 +105,7 @@ static int code_of(const struct sql_run *run, const struct err *e)
 	case ERR_UNKNOWN_OUTCOME:
 		return EXIT_TIMED_OUT;
 	case ERR_NO_QUORUM:
+	case ERR_NOT_LEADER: /* until the deadline: nobody does */
 		return EXIT_NO_QUORUM;
 	case ERR_REFUSED:
 	case ERR_AUTH:

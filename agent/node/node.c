@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define CHECKPOINT_RESTART_BYTES (256u << 20)
-#define HAND_OVER_MS 3000 /* then somebody else finds out by himself */
+#define HAND_OVER_MS 1000 /* then somebody else finds out by himself */
 
 /* The background thread: checkpoints, rates, the stats feed. */
 struct background {
@@ -321,6 +321,7 @@ static int open_network(struct node *n, struct err *e)
 static int start_parts(struct node *n, struct err *e)
 {
 	uint64_t applied[CORE_GROUPS_MAX];
+	struct rpc_server *rpc;
 	int rc = 0;
 
 	for (uint32_t g = 0; g < n->groups_n && rc == 0; g++) {
@@ -341,10 +342,15 @@ static int start_parts(struct node *n, struct err *e)
 		rc = loop_start(&n->loop, n, applied, e);
 	for (uint32_t g = 0; g < n->groups_n && rc == 0; g++)
 		rc = shard_run(n->shards[g], e);
+	/* Everything that callbacks touch is there: others may come in. */
 	if (rc == 0)
+		rc = peers_listen(n->peers, e);
+	if (rc == 0)
+		rc = rpc_server_new(&rpc, n->hub, n->conf->rpc, service_call, NULL, n, e);
+	if (rc == 0) {
+		atomic_store(&n->rpc, rpc);
 		rc = background_start(n, e);
-	if (rc == 0)
-		rc = rpc_server_new(&n->rpc, n->hub, n->conf->rpc, service_call, NULL, n, e);
+	}
 	return rc;
 }
 

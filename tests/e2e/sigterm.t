@@ -6,6 +6,13 @@
 start_cluster c --nodes 3
 must_write 'CREATE TABLE t(x INTEGER PRIMARY KEY)'
 
+# A leader that hands over hears of the next term before it is gone.
+log_handed_over() { # NODE
+	awk '/SIGTERM: stopping/ { over = 0; stopping = 1 }
+		stopping && /shard-1: follower in term/ { over = 1 }
+		END { exit !over }' "$C/node$1/droverd.log"
+}
+
 # A writer that notes what was acknowledged, one at a time.
 writer() {
 	local i
@@ -17,7 +24,7 @@ writer() {
 background writer
 writer=$!
 acked() { # MORE THAN
-	[ "$(wc -l <"$WORK/acked" 2>/dev/null || echo 0)" -gt "$1" ]
+	[ -e "$WORK/acked" ] && [ "$(wc -l <"$WORK/acked")" -gt "$1" ]
 }
 until_true 60 acked 5 || give_up 'the writer writes'
 
