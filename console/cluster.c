@@ -202,12 +202,12 @@ void cluster_view_done(struct cluster_view *view)
 	view->n = 0;
 }
 
-/* What must be there of every node; what it cannot know stays null. */
+/* All that the node says, and what must be there of every node; what it cannot know stays null. */
 static json_t *node_json(const struct cluster_node *node)
 {
-	static const char *const unknown[] = {"version",     "uptime_s",   "rss_bytes",
-					      "addresses",   "sync_state", "writes_per_s",
-					      "reads_per_s", "groups"};
+	static const char *const keys[] = {"version",	 "uptime_s",	 "rss_bytes",	"addresses",
+					   "sync_state", "writes_per_s", "reads_per_s", "groups",
+					   "log",	 "links"};
 	const struct conf_node *conf = node->conf;
 	json_t *o = json_object();
 
@@ -215,17 +215,14 @@ static json_t *node_json(const struct cluster_node *node)
 	json_object_set_new(o, "name", json_string(conf->name));
 	json_object_set_new(o, "state", json_string(node_state_name(node->state)));
 	json_object_set_new(o, "pid", node->pid ? json_integer(node->pid) : json_null());
-	for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
-		json_t *value = json_object_get(node->status, unknown[i]);
-		if (value)
-			json_object_set(o, unknown[i], value);
-		else if (strcmp(unknown[i], "addresses") == 0)
-			json_object_set_new(o, "addresses",
-					    json_pack("{s:s,s:s,s:n,s:n}", "peer", conf->peer,
-						      "rpc", conf->rpc, "http", "mysql"));
-		else
-			json_object_set_new(o, unknown[i], json_null());
-	}
+	for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+		json_object_set_new(o, keys[i], json_null());
+	json_object_set_new(o, "addresses",
+			    json_pack("{s:s,s:s,s:n,s:n}", "peer", conf->peer, "rpc", conf->rpc,
+				      "http", "mysql"));
+	if (node->status)
+		json_object_update_existing(o, node->status);
+	json_object_set_new(o, "state", json_string(node_state_name(node->state)));
 	return o;
 }
 

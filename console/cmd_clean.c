@@ -1,7 +1,8 @@
 #include "console/control/control.h"
 #include "console/lifecycle.h"
-#include "console/output.h"
+#include "console/make_cluster.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -70,11 +71,31 @@ static int check_lock(const char *data, struct err *e)
 	return 0;
 }
 
+static bool has(const char *folder, const char *name)
+{
+	char path[CONF_PATH_MAX + 16];
+
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	return access(path, F_OK) == 0;
+}
+
+/* Nothing but . and .. in it. */
+static bool is_empty(const char *path)
+{
+	DIR *dir = opendir(path);
+	unsigned n = 0;
+
+	while (dir && n < 3 && readdir(dir))
+		n++;
+	if (dir)
+		closedir(dir);
+	return dir && n < 3;
+}
+
 /* data = in agent.ini may say anything: only what an agent has filled is removed, and never a
  * folder that holds the node's own. */
 static int check_data(const struct conf_node *node, const char *data, struct err *e)
 {
-	char lock[CONF_PATH_MAX + 8];
 	size_t n = strlen(data);
 	struct stat st;
 
@@ -85,8 +106,7 @@ static int check_data(const struct conf_node *node, const char *data, struct err
 			       node->name);
 	if (lstat(data, &st))
 		return errno == ENOENT ? 0 : err_sys(e, ERR_IO, errno, "%s", data);
-	snprintf(lock, sizeof lock, "%s/lock", data);
-	if (access(lock, F_OK) == 0 || rmdir(data) == 0)
+	if (has(data, "lock") || has(data, "founding") || is_empty(data))
 		return 0;
 	return err_set(
 		e, ERR_REFUSED,
@@ -163,6 +183,12 @@ static int clean_all(struct cli *cli, char (*data)[CONF_PATH_MAX], struct err *e
 	}
 	for (uint32_t i = 0; i < conf->nodes_n; i++) {
 		int rc = clean_node(&conf->nodes[i], data[i], e);
+		if (rc)
+			return rc;
+	}
+	/* Now that no node has any data left, all may found the cluster anew. */
+	for (uint32_t i = 0; i < conf->nodes_n; i++) {
+		int rc = make_founding(data[i], e);
 		if (rc)
 			return rc;
 	}

@@ -55,10 +55,8 @@ static void offer_nodes(struct cli *cli, const char *start)
 
 static void offer_commands(const char *start)
 {
-	for (size_t i = 0; commands[i]; i++) {
-		if (!(commands[i]->traits & COMMAND_HIDDEN))
-			offer("", commands[i]->name, start);
-	}
+	for (size_t i = 0; commands[i]; i++)
+		offer("", commands[i]->name, start);
 }
 
 /* words: what stands on the line behind "drover", the last one being typed. */
@@ -108,8 +106,7 @@ const struct command command_completion = {
 	.arguments = "bash",
 	.arguments_min = 1,
 	.arguments_max = -1,
-	.traits = COMMAND_HIDDEN,
 	.help = "print the completion script for a shell",
-	.details = "In ~/.bashrc: source <(drover completion bash)",
+	.details = "In ~/.bashrc: eval \"$(drover completion bash)\"",
 	.run = run_completion,
 };

@@ -155,6 +155,11 @@ static int roll_one(struct cli *cli, const struct conf_node *node, struct cluste
 		return rc;
 	bool up = is_up(view, node);
 	cluster_view_done(view);
+	only(node, &set);
+	if (up && life_loses_quorum(cli->conf, &set))
+		return err_set(e, ERR_REFUSED,
+			       "%s is left as it is: without it too few voters would run to go on",
+			       node->name);
 	if (up) {
 		rc = life_wait_healthy(cli, timeout_ms, view, e);
 		cluster_view_done(view);
@@ -163,7 +168,6 @@ static int roll_one(struct cli *cli, const struct conf_node *node, struct cluste
 			return rc;
 		}
 	}
-	only(node, &set);
 	rc = stop_and_start(cli, &set, &o, e);
 	*ret_outcome = o.items[0];
 	if (rc || outcomes_code(&o))

@@ -222,7 +222,10 @@ static int watch(struct stress *s, struct err *e)
 			return err_set(e, ERR_TIMEOUT,
 				       "some requests were neither answered nor timed out");
 		}
-		if (now.elapsed_us >= report_us || (ended && now.ops > before.ops)) {
+		/* A rest too short to tell anything is left to the report. */
+		uint64_t since_us = now.elapsed_us - before.elapsed_us;
+		if (now.elapsed_us >= report_us ||
+		    (ended && since_us > s->interval_ms * 1000 / 10)) {
 			report_interval(s->progress, &before, &now);
 			before = now;
 			report_us += s->interval_ms * 1000;
@@ -231,9 +234,8 @@ static int watch(struct stress *s, struct err *e)
 	return rc;
 }
 
-static void verify(struct stress *s)
+static void verify(struct stress *s, struct err *e)
 {
-	struct err e = {0};
 	uint32_t patience_ms = s->timeout_ms * 3 > 60000 ? s->timeout_ms * 3 : 60000;
 
 	if (cli_flag(s->cli, "no-verify")) {
@@ -242,8 +244,8 @@ static void verify(struct stress *s)
 		return;
 	}
 	fprintf(s->progress, "Comparing the data with what was acknowledged\n");
-	if (load_verify(s->load, patience_ms, &s->report.violations, &e))
-		snprintf(s->report.unchecked_why, sizeof s->report.unchecked_why, "%s", e.text);
+	if (load_verify(s->load, patience_ms, &s->report.violations, e))
+		snprintf(s->report.unchecked_why, sizeof s->report.unchecked_why, "%s", e->text);
 	else
 		s->report.checked = true;
 }
@@ -266,11 +268,12 @@ static void clean_up(struct stress *s)
 static int conclude(struct stress *s)
 {
 	struct report *r = &s->report;
+	struct err e = {0};
 
 	load_counts(s->load, &r->counts);
 	load_latency(s->load, &r->latency);
 	r->errors_n = load_errors(s->load, r->errors);
-	verify(s);
+	verify(s, &e);
 	if (s->cli->output == OUTPUT_JSON)
 		report_json(stdout, r);
 	else
@@ -282,12 +285,13 @@ static int conclude(struct stress *s)
 	if (cli_interrupted())
 		return EXIT_INTERRUPTED;
 	if (r->counts.ok == 0 && r->errors_n > 0) {
-		struct err e = {0};
 		err_set(&e, r->errors[0].code, "not one request was done: %s", r->errors[0].text);
 		return cli_fail(s->cli, &e);
 	}
-	if (!r->checked && !cli_flag(s->cli, "no-verify"))
-		return EXIT_FAILED;
+	if (!r->checked && !cli_flag(s->cli, "no-verify")) {
+		err_wrap(&e, "the data could not be compared");
+		return cli_fail(s->cli, &e);
+	}
 	return EXIT_DONE;
 }
 

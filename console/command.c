@@ -277,7 +277,7 @@ static int check_counts(const struct cli *cli, struct err *e)
 static int take_option(struct cli *cli, const struct getopt_tables *t, int answer, int argc,
 		       char **argv, struct err *e)
 {
-	if (answer >= OPT_OWN && answer < OPT_JSON)
+	if (answer >= OPT_OWN && answer < OPT_OWN + COMMAND_FLAGS_MAX)
 		return own_flag(cli, (size_t)(answer - OPT_OWN), argc, argv, e);
 	if ((cli->command->traits & COMMAND_OUTPUT) && answer == 'o')
 		return set_output(cli, optarg, e);

@@ -44,7 +44,6 @@ enum command_traits {
 	COMMAND_NEEDS_CLUSTER = 1, /* cluster.ini is loaded before run */
 	COMMAND_DESTRUCTIVE = 2,   /* offers --yes and -n */
 	COMMAND_OUTPUT = 4,	   /* offers -o and --json */
-	COMMAND_HIDDEN = 8,	   /* not in lists: for the shell's completion, not for people */
 };
 
 struct cli;

@@ -120,8 +120,6 @@ void help_overview(FILE *f)
 	fprintf(f, "drover: a replicated SQL database on a handful of machines\n\n"
 		   "  drover [-c FILE] COMMAND [ARGUMENTS]\n\n");
 	for (size_t i = 0; commands[i]; i++) {
-		if (commands[i]->traits & COMMAND_HIDDEN)
-			continue;
 		snprintf(left, sizeof left, "%s %s", commands[i]->name,
 			 commands[i]->arguments ? commands[i]->arguments : "");
 		print_row(f, left, commands[i]->help);
@@ -171,8 +169,6 @@ const char *command_nearest(const char *name)
 
 	for (size_t i = 0; commands[i]; i++) {
 		const char *other = commands[i]->name;
-		if (commands[i]->traits & COMMAND_HIDDEN)
-			continue;
 		int d = distance(name, other);
 		if (strlen(name) >= 3 && strncmp(name, other, strlen(name)) == 0)
 			d = 0;

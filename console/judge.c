@@ -1,6 +1,7 @@
 /* From what the nodes say to one verdict and to the nodes that a word means. Nothing here asks. */
 #include "console/cluster.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -268,6 +269,7 @@ static void add_random(const struct cluster_view *view, uint64_t *seed, struct n
 {
 	uint32_t up = 0;
 
+	assert(view);
 	for (uint32_t i = 0; i < view->n; i++)
 		up += view->nodes[i].state == NODE_UP;
 	uint32_t pick = (uint32_t)(next_random(seed) % (up ? up : view->n));
@@ -284,8 +286,8 @@ static void add_random(const struct cluster_view *view, uint64_t *seed, struct n
 static int add_role(const struct cluster_view *view, bool leader, struct node_set *set,
 		    struct err *e)
 {
+	assert(view);
 	const struct cluster_node *who = cluster_leader(view, 1);
-
 	if (!who)
 		return err_set(
 			e, ERR_NO_QUORUM,

@@ -268,8 +268,8 @@ void life_stop(const struct node_set *set, uint64_t timeout_ms, struct outcomes 
 		uint64_t gone_ms = clock_mono_ms() - begun_ms;
 		if (!sent[i])
 			continue;
-		bool down = control_wait(o->node, 1u << CONTROL_DOWN,
-					 gone_ms < timeout_ms ? timeout_ms - gone_ms : 0);
+		bool down = control_wait_gone(o->node, o->pid,
+					      gone_ms < timeout_ms ? timeout_ms - gone_ms : 0);
 		o->ms = clock_mono_ms() - begun_ms;
 		if (down)
 			conclude(o, EXIT_DONE, "stopped", "stopped");
@@ -292,7 +292,7 @@ void life_signal(const struct node_set *set, int number, struct outcomes *ret_ou
 		const char *did, *text;
 		unsigned shows;
 	} kinds[] = {
-		{SIGKILL, "killed", "killed, was", 1u << CONTROL_DOWN},
+		{SIGKILL, "killed", "killed, was", 0},
 		{SIGSTOP, "paused", "paused,", 1u << CONTROL_PAUSED | 1u << CONTROL_DOWN},
 		{SIGCONT, "resumed", "goes on,", 1u << CONTROL_RUNNING | 1u << CONTROL_DOWN},
 	};
@@ -309,7 +309,9 @@ void life_signal(const struct node_set *set, int number, struct outcomes *ret_ou
 		struct outcome *o = &ret_outcomes->items[i];
 		if (!sent[i])
 			continue;
-		if (control_wait(o->node, kinds[k].shows, 5000))
+		bool shown = number == SIGKILL ? control_wait_gone(o->node, o->pid, 5000)
+					       : control_wait(o->node, kinds[k].shows, 5000);
+		if (shown)
 			conclude(o, EXIT_DONE, kinds[k].did, "%s pid %d", kinds[k].text,
 				 (int)o->pid);
 		else

@@ -126,17 +126,14 @@ static int make_key(const char *path, uint8_t *ret_public, struct err *e)
 	return rc;
 }
 
-/* An agent with an empty data folder takes part in votes at once only if it finds this: otherwise it
- * may be a member that lost its data, and with it what it has promised. */
-static int make_founding(const struct conf_node *n, struct err *e)
+int make_founding(const char *data, struct err *e)
 {
 	char path[PATH_ROOM];
+	int rc = make_folder(data, 0700, e);
 
-	snprintf(path, sizeof path, "%s/data", n->dir);
-	int rc = make_folder(path, 0700, e);
 	if (rc)
 		return rc;
-	snprintf(path, sizeof path, "%s/data/founding", n->dir);
+	snprintf(path, sizeof path, "%s/founding", data);
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_sys(e, ERR_IO, errno, "%s", path);
@@ -159,8 +156,9 @@ static int make_keys(struct cluster_conf *c, uint8_t *ret_user_key, struct err *
 			break;
 		snprintf(path, sizeof path, "%s/node.key", c->nodes[i].dir);
 		rc = make_key(path, c->nodes[i].key, e);
+		snprintf(path, sizeof path, "%s/data", c->nodes[i].dir);
 		if (rc == 0)
-			rc = make_founding(&c->nodes[i], e);
+			rc = make_founding(path, e);
 	}
 	return rc;
 }

@@ -18,6 +18,11 @@ struct make_options {
  * then. On other failures what was written is removed again. */
 int make_cluster(const struct make_options *o, struct cluster_conf *ret_conf, struct err *e);
 
+/* Makes the data folder with its mark of a new cluster's founding member. An agent with an empty
+ * data folder takes part in votes at once only if it finds this: otherwise it may be a member that
+ * lost its data, and with it what it has promised. So: only where no member has any data. */
+int make_founding(const char *data, struct err *e);
+
 /* Whether somebody listens at the address now. */
 bool address_in_use(const char *address);
 

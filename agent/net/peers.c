@@ -35,6 +35,7 @@ struct peers {
 	struct hub *hub;
 	struct peers_events ev;
 	uint32_t self;
+	const char *address; /* the conf's */
 	struct listener *listener;
 	pthread_mutex_t lock; /* guards the lanes */
 	uint32_t n;
@@ -267,6 +268,7 @@ int peers_new(struct peers **ret_peers, struct hub *h, const struct agent_conf *
 	p->hub = h;
 	p->ev = *ev;
 	p->self = conf->id;
+	p->address = conf->peer;
 	pthread_mutex_init(&p->lock, NULL);
 	for (uint32_t i = 0; i < conf->peers_n; i++) {
 		if (conf->peers[i].id == conf->id)
@@ -279,16 +281,17 @@ int peers_new(struct peers **ret_peers, struct hub *h, const struct agent_conf *
 		peer->bulk = (struct lane){
 			.peer = peer, .purpose = LINK_BULK, .backoff_ms = BACKOFF_MIN_MS};
 	}
-	struct link_events in = {
-		.opened = in_opened, .frame = in_frame, .closed = in_closed, .ctx = p};
-	int rc =
-		link_listen(h, conf->peer, 1u << LINK_FAST | 1u << LINK_BULK, &in, &p->listener, e);
-	if (rc < 0) {
-		peers_free(p);
-		return rc;
-	}
 	*ret_peers = p;
 	return 0;
+}
+
+int peers_listen(struct peers *p, struct err *e)
+{
+	struct link_events in = {
+		.opened = in_opened, .frame = in_frame, .closed = in_closed, .ctx = p};
+
+	return link_listen(p->hub, p->address, 1u << LINK_FAST | 1u << LINK_BULK, &in,
+			   &p->listener, e);
 }
 
 void peers_free(struct peers *p)

@@ -586,6 +586,10 @@ int loop_start(struct loop **ret_loop, struct node *node, const uint64_t *applie
 	rc = pthread_create(&l->thread, NULL, loop_run, l);
 	if (rc == 0)
 		rc = pthread_create(&l->fetch_thread, NULL, fetch_run, l);
+	if (rc == 0) {
+		pthread_setname_np(l->thread, "loop");
+		pthread_setname_np(l->fetch_thread, "fetch");
+	}
 	return rc == 0 ? 0 : err_sys(e, ERR_IO, rc, "cannot start the loop's threads");
 }
 

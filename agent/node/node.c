@@ -203,6 +203,8 @@ static int background_start(struct node *n, struct err *e)
 			return rc;
 	}
 	int rc = pthread_create(&background.thread, NULL, background_run, n);
+	if (rc == 0)
+		pthread_setname_np(background.thread, "background");
 	return rc == 0 ? 0 : err_sys(e, ERR_IO, rc, "cannot start the background thread");
 }
 
@@ -319,6 +321,7 @@ static int open_network(struct node *n, struct err *e)
 static int start_parts(struct node *n, struct err *e)
 {
 	uint64_t applied[CORE_GROUPS_MAX];
+	struct rpc_server *rpc;
 	int rc = 0;
 
 	for (uint32_t g = 0; g < n->groups_n && rc == 0; g++) {
@@ -339,10 +342,15 @@ static int start_parts(struct node *n, struct err *e)
 		rc = loop_start(&n->loop, n, applied, e);
 	for (uint32_t g = 0; g < n->groups_n && rc == 0; g++)
 		rc = shard_run(n->shards[g], e);
+	/* Everything that callbacks touch is there: others may come in. */
 	if (rc == 0)
+		rc = peers_listen(n->peers, e);
+	if (rc == 0)
+		rc = rpc_server_new(&rpc, n->hub, n->conf->rpc, service_call, NULL, n, e);
+	if (rc == 0) {
+		atomic_store(&n->rpc, rpc);
 		rc = background_start(n, e);
-	if (rc == 0)
-		rc = rpc_server_new(&n->rpc, n->hub, n->conf->rpc, service_call, NULL, n, e);
+	}
 	return rc;
 }
 

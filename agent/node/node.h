@@ -29,7 +29,7 @@ struct node {
 	uint32_t groups_n;
 	struct hub *hub;
 	struct peers *peers;
-	struct rpc_server *rpc;
+	struct rpc_server *_Atomic rpc; /* NULL until clients are served */
 	struct wal *wal;
 	struct wal_writer *writer;
 	struct loop *loop;

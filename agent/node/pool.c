@@ -220,6 +220,7 @@ int pool_start(struct pool **ret_pool, struct node *node, struct err *e)
 			pool_stop(p);
 			return err_sys(e, ERR_IO, rc, "cannot start a reader thread");
 		}
+		pthread_setname_np(p->workers[i], "reader");
 		p->workers_n++;
 	}
 	*ret_pool = p;

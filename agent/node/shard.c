@@ -346,6 +346,7 @@ int shard_run(struct shard *s, struct err *e)
 	if (rc != 0)
 		return err_sys(e, ERR_IO, rc, "cannot start the thread of group %s", s->name);
 	s->running = true;
+	pthread_setname_np(s->thread, s->name);
 	return 0;
 }
 

@@ -137,7 +137,7 @@ void raft_peer_sent(const struct raft *r, struct raft_peer *p, const struct raft
 	/* The answer may have come before the event. */
 	if (p->state != RAFT_PEER_PIPELINE || last <= p->match)
 		return;
-	if (p->inflight_n == 0)
+	if (p->next == p->match + 1)
 		p->progress_ms = ev->now_ms;
 	window_add(p, last, ev->size_bytes);
 	if (p->next <= last)
@@ -171,7 +171,8 @@ static uint64_t heartbeat_prev(const struct raft *r, const struct raft_peer *p, 
 		return 0;
 	if (p->state == RAFT_PEER_PROBE)
 		return p->next - 1;
-	if (p->inflight_n > 0 && now_ms >= p->progress_ms + r->options.election_min_ms / 2)
+	/* Also what it said it had is asked about: a crash may have taken it before the sync. */
+	if (p->next > p->match + 1 && now_ms >= p->progress_ms + r->options.election_min_ms / 2)
 		return p->next - 1;
 	return p->match;
 }

@@ -53,7 +53,7 @@ struct raft_peer {
 	uint64_t next;	      /* the first entry not yet sent */
 	uint64_t round;	      /* the newest round it answered */
 	uint64_t heard_ms;
-	uint64_t progress_ms; /* match rose, or the first append after quiet left */
+	uint64_t progress_ms; /* match rose, or something to wait for left */
 	uint64_t commit_told;
 	struct raft_inflight inflight[RAFT_INFLIGHT_MAX]; /* ring */
 	unsigned inflight_head;

@@ -23,8 +23,11 @@ static void configure_process(void)
 static int progress(void *ctx)
 {
 	struct connection *c = ctx;
-	uint64_t now = clock_mono_us();
+	uint64_t now;
 
+	if (c->internal)
+		return 0;
+	now = clock_mono_us();
 	if (c->deadline_us == 0)
 		c->deadline_us = now + (uint64_t)c->statement_ms_max * 1000;
 	else if (now > c->deadline_us)

@@ -20,7 +20,7 @@ struct connection_options {
 	bool existing;	    /* fails when there is no such file */
 	uint32_t cache_kib; /* 0: SQLite's default */
 	uint32_t statements_max;
-	uint32_t statement_ms_max; /* 0: none */
+	uint32_t statement_ms_max; /* of a client's statement; 0: none */
 	uint64_t length_max;	   /* bytes of one value or row */
 };
 

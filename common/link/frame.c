@@ -46,7 +46,7 @@ static size_t want_cap(const struct frame_in *f)
 		size_t frame = sizeof(uint32_t) + (size_t)length_at(f);
 		/* An unsound length is found by frame_in_next before it gets here. */
 		if (frame > cap)
-			return frame < 2 * cap ? frame : have == cap ? 2 * cap : cap;
+			return have < cap ? cap : frame < 2 * cap ? frame : 2 * cap;
 	}
 	if (f->filled && cap < FRAME_IN_BUSY_BYTES)
 		return 2 * cap;

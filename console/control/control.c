@@ -12,6 +12,13 @@ static void look_nowhere(const struct conf_node *node, struct control_look *ret_
 	*ret_look = (struct control_look){.state = CONTROL_UNKNOWN};
 }
 
+static bool lives_nowhere(const struct conf_node *node, pid_t pid)
+{
+	(void)node;
+	(void)pid;
+	return false;
+}
+
 static int not_from_here(const struct conf_node *node, struct err *e)
 {
 	return err_set(
@@ -58,6 +65,7 @@ static int shell_nowhere(const struct conf_node *node, char *const *argv, int *r
 static const struct control_ops none = {
 	.name = "none",
 	.look = look_nowhere,
+	.lives = lives_nowhere,
 	.start = start_nowhere,
 	.ended = ended_nowhere,
 	.signal = signal_nowhere,
@@ -84,6 +92,19 @@ bool control_wait(const struct conf_node *node, unsigned states, uint64_t timeou
 			return false;
 		cli_sleep_ms(20);
 	}
+}
+
+bool control_wait_gone(const struct conf_node *node, pid_t pid, uint64_t timeout_ms)
+{
+	const struct control_ops *ops = control_of(node);
+	uint64_t deadline_ms = clock_mono_ms() + timeout_ms;
+
+	while (ops->lives(node, pid)) {
+		if (clock_mono_ms() >= deadline_ms || cli_interrupted())
+			return false;
+		cli_sleep_ms(10);
+	}
+	return true;
 }
 
 void control_path(const struct conf_node *node, const char *file, char *ret_path, size_t size)

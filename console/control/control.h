@@ -37,6 +37,9 @@ struct control_started {
 struct control_ops {
 	const char *name;
 	void (*look)(const struct conf_node *node, struct control_look *ret_look);
+	/* Does this process, once found by look or signal, still hold anything? The pid file may be
+	 * gone before the process is. */
+	bool (*lives)(const struct conf_node *node, pid_t pid);
 	/* Detached, in its own session; returns as soon as the process exists. ERR_NOT_FOUND: no
 	 * agent program, or no agent.ini. */
 	int (*start)(const struct conf_node *node, struct control_started *ret_started,
@@ -57,6 +60,9 @@ const struct control_ops *control_of(const struct conf_node *node);
 /* Waits until look shows one of the states (a bit set of 1 << control_state) or the time is over
  * or SIGINT has come; false then. */
 bool control_wait(const struct conf_node *node, unsigned states, uint64_t timeout_ms);
+
+/* The same until the process is gone altogether, with its locks and ports. */
+bool control_wait_gone(const struct conf_node *node, pid_t pid, uint64_t timeout_ms);
 
 /* Paths in a node's folder. */
 void control_path(const struct conf_node *node, const char *file, char *ret_path, size_t size);

@@ -42,7 +42,9 @@ static pid_t read_pid_file(const struct conf_node *node)
 	return end != text && pid > 1 && pid <= INT_MAX ? (pid_t)pid : 0;
 }
 
-/* 'R', 'S', 'T', 'Z' …; 0 when there is no such process. */
+#define STATE_ENDING 'e'
+
+/* 'R', 'S', 'T' …; 0 when there is no such process any more. */
 static char process_state(pid_t pid)
 {
 	char path[64], text[512];
@@ -51,8 +53,18 @@ static char process_state(pid_t pid)
 	if (read_small(path, text, sizeof text) <= 0)
 		return 0;
 	/* The program's name stands in parentheses and may hold anything, these too. */
-	char *end = strrchr(text, ')');
-	return end && end[1] == ' ' ? end[2] : 0;
+	char *at = strrchr(text, ')');
+	if (!at || at[1] != ' ')
+		return 0;
+	char state = at[2];
+	if (state != 'Z' && state != 'X')
+		return state;
+	/* The first thread is dead. Until the others are, the process still holds its files, locks
+	 * and ports. Their number is the 18th field from the state on. */
+	at += 2;
+	for (int field = 1; at && field < 18; field++)
+		at = strchr(at + 1, ' ');
+	return at && strtol(at, NULL, 10) > 1 ? STATE_ENDING : 0;
 }
 
 static bool same_file(const char *a, const char *b)
@@ -94,20 +106,32 @@ static bool is_agent_of(pid_t pid, const struct conf_node *node)
 	return false;
 }
 
+/* Reaps it when it was ours. What is ending has no command line any more to know it by; it is the
+ * node's or will be gone in a moment, so it is waited for, but never signalled. */
+static char agent_state(pid_t pid, const struct conf_node *node)
+{
+	waitpid(pid, NULL, WNOHANG);
+	char state = process_state(pid);
+	if (state == 0 || state == STATE_ENDING)
+		return state;
+	return is_agent_of(pid, node) ? state : 0;
+}
+
+static bool local_lives(const struct conf_node *node, pid_t pid)
+{
+	return agent_state(pid, node) != 0;
+}
+
 static void local_look(const struct conf_node *node, struct control_look *ret_look)
 {
 	pid_t pid = read_pid_file(node);
+	char state = pid ? agent_state(pid, node) : 0;
 
 	*ret_look = (struct control_look){.state = CONTROL_DOWN};
-	if (!pid)
+	if (state == 0)
 		return;
-	/* Reaps it when it was ours; otherwise nothing happens. */
-	waitpid(pid, NULL, WNOHANG);
-	char state = process_state(pid);
-	if (state == 0 || state == 'Z' || state == 'X' || !is_agent_of(pid, node))
-		return;
-	ret_look->pid = pid;
 	ret_look->state = state == 'T' || state == 't' ? CONTROL_PAUSED : CONTROL_RUNNING;
+	ret_look->pid = state == STATE_ENDING ? 0 : pid;
 }
 
 static bool is_program(const char *path)
@@ -333,6 +357,7 @@ static int local_shell(const struct conf_node *node, char *const *argv, int *ret
 const struct control_ops control_local = {
 	.name = "local",
 	.look = local_look,
+	.lives = local_lives,
 	.start = local_start,
 	.ended = local_ended,
 	.signal = local_signal,

@@ -124,17 +124,21 @@ static int digest_once(struct client *c, uint32_t group, uint64_t index, uint32_
 }
 
 /* BUSY: it still computes; TIMEOUT: it has not come that far. Both are worth waiting for as long as
- * the node answers at all. */
+ * the node answers at all. CLOSED: the connection was lost meanwhile; the next try makes another.
+ */
 static void digest_of(struct client *c, struct digest_group *g, struct digest_node *row,
 		      uint64_t deadline_ms, bool (*interrupted)(void))
 {
 	struct err e = {0};
-	int rc;
+	int rc, lost = 0;
 
 	for (;;) {
 		rc = digest_once(c, g->group, g->index, left_ms(deadline_ms, 1000), row, &e);
-		if (rc != ERR_BUSY && rc != ERR_TIMEOUT)
+		bool gone = rc == ERR_CLOSED || rc == ERR_UNREACHABLE;
+		if ((!gone && rc != ERR_BUSY && rc != ERR_TIMEOUT) || (gone && ++lost > 4))
 			break;
+		if (client_conn(c, row->node->id))
+			rpc_conn_nudge(client_conn(c, row->node->id));
 		if ((interrupted && interrupted()) || clock_mono_ms() >= deadline_ms)
 			break;
 		pause_ms(PAUSE_MS);

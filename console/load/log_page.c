@@ -1,9 +1,12 @@
 #include "console/load/log_page.h"
 
 #include <inttypes.h>
+#include <time.h>
 
 #define PAGE_BYTES (2u << 20)
 #define ANSWER_MS 10000
+#define TRIES 5
+#define PAUSE_MS 50
 
 int log_page_decode(struct slice answer, struct log_page *ret_page, struct err *e)
 {
@@ -24,15 +27,23 @@ int log_page_fetch(struct client *c, const struct log_page_request *r, struct bu
 {
 	uint8_t bytes[64];
 	struct buf request = {.data = bytes, .cap = sizeof bytes, .max = sizeof bytes};
-	int rc;
+	int rc = 0;
 
 	wire_varint(&request, r->group);
 	wire_varint(&request, r->from);
 	wire_varint(&request, r->n);
 	wire_varint(&request, PAGE_BYTES);
 	wire_varint(&request, r->wait_ms);
-	buf_clear(body);
-	rc = client_rpc(c, r->node, RPC_WAL, buf_slice(&request), r->wait_ms + ANSWER_MS, body, e);
+	for (int tries = 0; tries < TRIES; tries++) {
+		buf_clear(body);
+		rc = client_rpc(c, r->node, RPC_WAL, buf_slice(&request), r->wait_ms + ANSWER_MS,
+				body, e);
+		if (rc != ERR_CLOSED && rc != ERR_UNREACHABLE)
+			break;
+		if (client_conn(c, r->node))
+			rpc_conn_nudge(client_conn(c, r->node));
+		nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000}, NULL);
+	}
 	return rc ? rc : log_page_decode(buf_slice(body), ret_page, e);
 }
 

@@ -34,7 +34,9 @@ struct log_page_request {
 	uint32_t wait_ms; /* wait so long for an entry at `from` */
 };
 
-/* The page points into *body, which is cleared first and must live as long. */
+/* The page points into *body, which is cleared first and must live as long. Asks again for
+ * some tenths of a second when the connection was lost, since it may be one from before the node
+ * was started again. */
 int log_page_fetch(struct client *c, const struct log_page_request *r, struct buf *body,
 		   struct log_page *ret_page, struct err *e);
 

@@ -328,6 +328,8 @@ static void finish(struct worker *w, int status, struct slice message, uint64_t 
 	fill_again(w, status);
 	if (status)
 		load_note_error(w->load, status, message);
+	else
+		w->settled = true;
 }
 
 static void on_done(void *ctx, const struct sql_answer *answer)
@@ -402,6 +404,10 @@ void worker_step(struct worker *w)
 		return;
 	uint32_t statements_n = compose(w, &mode);
 	worker_request(w, statements_n, mode, &request);
+	/* The tables were made under another name: a session that has seen nothing yet may be
+	 * answered by a node that has not heard of them. */
+	if (!w->settled)
+		request.level = SQL_LINEARIZABLE;
 	int rc = client_start(w->caller, &request, on_done, w, &e);
 	if (rc == 0)
 		return; /* the worker is its callback's from here on */

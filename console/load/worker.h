@@ -19,6 +19,7 @@ struct worker {
 	_Atomic uint32_t n; /* number of the last write sent */
 	uint64_t position;  /* of the next key when they are taken in order */
 	bool last_unknown;
+	bool settled; /* has had an answer since the tables were made: its session has seen them */
 	/* The request under way: */
 	bool reading;
 	uint64_t started_us;

@@ -1,4 +1,4 @@
-#include "capture.h"
+#include "tests/unit/capture.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-void capture_begin(struct capture *c)
+void output_capture(struct capture *c)
 {
 	fflush(stdout);
 	fflush(stderr);
@@ -18,7 +18,7 @@ void capture_begin(struct capture *c)
 	}
 }
 
-void capture_end(struct capture *c)
+void output_captured(struct capture *c)
 {
 	char *texts[2] = {c->out, c->err};
 

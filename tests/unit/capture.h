@@ -15,9 +15,9 @@ struct capture {
 	char err[65536];
 };
 
-void capture_begin(struct capture *c);
+void output_capture(struct capture *c);
 /* Fills out and err. */
-void capture_end(struct capture *c);
+void output_captured(struct capture *c);
 
 /* Runs `drover ARGS` (words separated by single spaces) and returns its exit code. Here, and not in
  * capture.c, so that only tests that use it need all commands. */
@@ -31,9 +31,9 @@ __attribute__((unused)) static int run_line(struct capture *c, const char *line)
 	memcpy(words, line, strlen(line) + 1);
 	for (char *word = strtok(words, " "); word; word = strtok(NULL, " "))
 		argv[argc++] = word;
-	capture_begin(c);
+	output_capture(c);
 	int code = command_main(argc, argv);
-	capture_end(c);
+	output_captured(c);
 	return code;
 }
 

@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define EVENTS_DEFAULT 4000
-#define HEALING_MS_MAX 20000
+#define HEALING_MS_MAX 120000 /* one entry a round trip can be all the window allows */
+#define STANDSTILL_MS_MAX 10000
 
 /* splitmix64 */
 uint64_t sim_random(struct sim *s)
@@ -375,16 +376,30 @@ static struct sim_node *settled(struct sim *s)
 	return leader;
 }
 
+static uint64_t progress(const struct sim *s)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < s->nodes_n; i++)
+		sum += s->nodes[i].disk.last + s->nodes[i].seen_commit;
+	return sum;
+}
+
 static struct sim_node *wait_settled(struct sim *s)
 {
-	uint64_t until_us = s->now_us + HEALING_MS_MAX * 1000u;
+	uint64_t from_us = s->now_us, moved_us = s->now_us, sum = 0;
 	struct sim_node *leader = NULL;
 
 	while (!sim_failed(s) && !(leader = settled(s))) {
-		if (s->now_us > until_us)
-			sim_fail(s, NULL, "healed, but not well after %u ms", HEALING_MS_MAX);
-		else
-			advance(s);
+		advance(s);
+		if (progress(s) != sum) {
+			sum = progress(s);
+			moved_us = s->now_us;
+		}
+		if (s->now_us > from_us + HEALING_MS_MAX * 1000u ||
+		    s->now_us > moved_us + STANDSTILL_MS_MAX * 1000u)
+			sim_fail(s, NULL, "healed, but not well after %lu ms",
+				 (s->now_us - from_us) / 1000);
 	}
 	return leader;
 }

@@ -321,6 +321,22 @@ static unsigned writes(void)
 	return n;
 }
 
+static unsigned unsequenced(void)
+{
+	pthread_mutex_lock(&cluster.lock);
+	unsigned n = cluster.unsequenced;
+	pthread_mutex_unlock(&cluster.lock);
+	return n;
+}
+
+static struct sql_request last_request(void)
+{
+	pthread_mutex_lock(&cluster.lock);
+	struct sql_request q = cluster.last;
+	pthread_mutex_unlock(&cluster.lock);
+	return q;
+}
+
 static struct hub *hub;
 static struct client *client;
 static struct caller *caller;
@@ -494,7 +510,7 @@ static void what_was_certainly_not_done_is_sent_again(void **state)
 	struct client_request r = write_request();
 	r.no_sequence = true;
 	assert_int_equal(run(&r), 0);
-	assert_int_equal(cluster.unsequenced, 1);
+	assert_int_equal(unsequenced(), 1);
 	client_close();
 	cluster_stop();
 }
@@ -511,8 +527,8 @@ static void an_unknown_outcome_is_asked_for_again_with_the_same_sequence(void **
 		assert_int_equal(run_write(), 0);
 	}
 	assert_int_equal(writes(), 10);
-	assert_int_equal(cluster.last.sequence, 10);
-	assert_true(cluster.last.client == caller_id(caller));
+	assert_int_equal(last_request().sequence, 10);
+	assert_true(last_request().client == caller_id(caller));
 	assert_int_equal(client_counts().resends, 30);
 	assert_int_equal(client_counts().failed, 0);
 	client_close();
@@ -530,12 +546,12 @@ static void without_a_sequence_an_unknown_outcome_is_told(void **state)
 	r.no_sequence = true;
 	script(1, 1, unknown);
 	assert_int_equal(run(&r), ERR_UNKNOWN_OUTCOME);
-	assert_int_equal(cluster.last.client, 0);
-	assert_int_equal(cluster.last.sequence, 0);
+	assert_int_equal(last_request().client, 0);
+	assert_int_equal(last_request().sequence, 0);
 	assert_int_equal(client_counts().unknown, 1);
 	assert_int_equal(client_counts().resends, 0);
 	assert_int_equal(run_write(), 0);
-	assert_int_equal(cluster.last.sequence, 1);
+	assert_int_equal(last_request().sequence, 1);
 	client_close();
 	cluster_stop();
 }
@@ -552,7 +568,7 @@ static void a_write_that_is_never_answered_is_unknown_at_its_deadline(void **sta
 	assert_int_equal(run(&r), ERR_UNKNOWN_OUTCOME);
 	r.no_sequence = true;
 	assert_int_equal(run(&r), ERR_UNKNOWN_OUTCOME);
-	assert_int_equal(cluster.unsequenced, 1);
+	assert_int_equal(unsequenced(), 1);
 	struct client_request q = read_request(SQL_LINEARIZABLE);
 	q.timeout_ms = 200;
 	assert_int_equal(run(&q), ERR_TIMEOUT);
@@ -651,7 +667,7 @@ static void a_leader_that_dies_is_replaced_and_nothing_is_done_twice(void **stat
 		node_up(&cluster.nodes[old]);
 	}
 	assert_int_equal(writes(), 1 + 6 * 3);
-	assert_int_equal(cluster.last.sequence, 1 + 6 * 3);
+	assert_int_equal(last_request().sequence, 1 + 6 * 3);
 	client_close();
 	cluster_stop();
 }
@@ -688,7 +704,7 @@ static void a_link_lost_without_a_sequence_is_an_unknown_outcome(void **state)
 	node_down(&cluster.nodes[0]);
 	pthread_join(b.thread, NULL);
 	assert_int_equal(b.rc, ERR_UNKNOWN_OUTCOME);
-	assert_int_equal(cluster.unsequenced, 1);
+	assert_int_equal(unsequenced(), 1);
 	assert_int_equal(requests_of(2), 0);
 	client_close();
 	cluster_stop();
@@ -702,29 +718,29 @@ static void session_reads_ask_for_what_was_seen(void **state)
 	cluster_start();
 	client_open(true, 1);
 	assert_int_equal(run(&q), 0);
-	assert_int_equal(cluster.last.min_index, 0);
-	assert_int_equal(cluster.last.client, 0);
+	assert_int_equal(last_request().min_index, 0);
+	assert_int_equal(last_request().client, 0);
 	assert_int_equal(run_write(), 0);
 	assert_int_equal(cluster.index, 101);
 	assert_int_equal(run(&q), 0);
-	assert_int_equal(cluster.last.min_index, 101);
+	assert_int_equal(last_request().min_index, 101);
 	/* Another namespace of another group has an index of its own. */
 	cluster.group = 2;
 	cluster.index = 5;
 	q.namespace = "other";
 	assert_int_equal(run(&q), 0);
-	assert_int_equal(cluster.last.min_index, 0);
+	assert_int_equal(last_request().min_index, 0);
 	assert_string_equal(cluster.last_namespace, "other");
 	assert_int_equal(run(&q), 0);
-	assert_int_equal(cluster.last.min_index, 5);
+	assert_int_equal(last_request().min_index, 5);
 	/* An answer from further behind takes nothing away. */
 	cluster.index = 3;
 	assert_int_equal(run(&q), 0);
 	assert_int_equal(run(&q), 0);
-	assert_int_equal(cluster.last.min_index, 5);
+	assert_int_equal(last_request().min_index, 5);
 	q.level = SQL_STALE;
 	assert_int_equal(run(&q), 0);
-	assert_int_equal(cluster.last.min_index, 0);
+	assert_int_equal(last_request().min_index, 0);
 	client_close();
 	cluster_stop();
 }

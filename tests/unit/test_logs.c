@@ -1,6 +1,6 @@
 #include "console/log_merge.h"
 
-#include "capture.h"
+#include "tests/unit/capture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -35,13 +35,14 @@ static void append(struct scene *s, int i, const char *text)
 static int set_up(void **state)
 {
 	struct scene *s = calloc(1, sizeof *s);
+	char dir[] = "/tmp/logs.XXXXXX";
 
-	strcpy(s->dir, "/tmp/logs.XXXXXX");
-	assert_non_null(mkdtemp(s->dir));
+	assert_non_null(mkdtemp(dir));
+	memcpy(s->dir, dir, sizeof dir);
 	for (int i = 0; i < 2; i++) {
 		s->nodes[i].id = (uint32_t)i + 1;
 		snprintf(s->nodes[i].name, sizeof s->nodes[i].name, "n%d", i + 1);
-		snprintf(s->paths[i], sizeof s->paths[i], "%s/log%d", s->dir, i + 1);
+		snprintf(s->paths[i], sizeof s->paths[i], "%s/log%d", dir, i + 1);
 		append(s, i, "");
 	}
 	*state = s;

@@ -302,6 +302,25 @@ static void a_lost_last_append_is_found_by_a_heartbeat(void **state)
 	assert_int_equal(lone_to(l, RAFT_APPEND, 2)->count, 1);
 }
 
+static void entries_lost_in_a_crash_before_their_sync_are_found_by_a_heartbeat(void **state)
+{
+	(void)state;
+	lone_start(l, 3, 0);
+	lone_win(l);
+	lone_sent(l, 2);
+	lone_receive(l, .kind = RAFT_APPEND_REPLY, .from = 2, .term = 1, .granted = true,
+		     .match = 0, .prev_index = 1); /* has it, and then loses it */
+	for (int i = 0; i < 2; i++) {
+		lone_wait(l, 50);
+		assert_int_equal(lone_to(l, RAFT_APPEND, 2)->prev_index, 0);
+		lone_accept(l, 2, 0, l->r.round);
+	}
+	lone_wait(l, 50);
+	assert_int_equal(lone_to(l, RAFT_APPEND, 2)->prev_index, 1);
+	refuse(2, 1, 0, 0, l->r.round);
+	assert_int_equal(lone_to(l, RAFT_APPEND, 2)->count, 1);
+}
+
 static void a_slow_disk_is_not_taken_for_a_loss(void **state)
 {
 	(void)state;
@@ -475,6 +494,8 @@ int main(void)
 		cmocka_unit_test(late_acceptances_never_lower_what_is_known),
 		cmocka_unit_test(a_lost_append_is_sent_again_when_the_next_is_refused),
 		cmocka_unit_test(a_lost_last_append_is_found_by_a_heartbeat),
+		cmocka_unit_test(
+			entries_lost_in_a_crash_before_their_sync_are_found_by_a_heartbeat),
 		cmocka_unit_test(a_slow_disk_is_not_taken_for_a_loss),
 		cmocka_unit_test(what_the_caller_could_not_send_waits_for_the_next_heartbeat),
 		cmocka_unit_test(after_a_broken_link_the_peer_is_probed_before_entries_flow),

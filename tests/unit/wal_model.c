@@ -48,15 +48,6 @@ static uint64_t mix(uint64_t z)
 	return z ^ (z >> 31);
 }
 
-uint64_t model_seed(uint64_t otherwise)
-{
-	const char *text = getenv("DROVER_SEED");
-	uint64_t seed = text ? strtoull(text, NULL, 0) : otherwise;
-
-	printf("DROVER_SEED=%" PRIu64 "\n", seed);
-	return seed;
-}
-
 uint64_t model_dice(struct model *m)
 {
 	return mix(m->dice += 0x9e3779b97f4a7c15u);

@@ -16,8 +16,6 @@ struct model *model_new(uint64_t seed, unsigned groups, uint32_t entry_bytes_max
 struct model *model_copy(const struct model *m);
 void model_free(struct model *m);
 
-/* From DROVER_SEED, else the one given; printed either way. */
-uint64_t model_seed(uint64_t otherwise);
 uint64_t model_dice(struct model *m);
 
 /* Stage into the log and the model alike. Each returns what wal_stage did. */
