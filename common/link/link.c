@@ -18,6 +18,7 @@ static void dial_done(void *arg);
 
 int link_new(struct hub *h, bool accepted, struct link **ret_link, struct err *e)
 {
+	const nng_iov iov[OUT_IOV_MAX] = {0};
 	struct link *l = calloc(1, sizeof *l);
 
 	if (!l)
@@ -35,8 +36,11 @@ int link_new(struct hub *h, bool accepted, struct link **ret_link, struct err *e
 	out_init(&l->out[0], out_max + OUT_SLACK_BYTES);
 	out_init(&l->out[1], out_max + OUT_SLACK_BYTES);
 	l->hello = malloc(sizeof *l->hello);
+	/* NNG takes its memory for a write's iovs here, so that no write can fail for want of it.
+	 */
 	bool ok = l->hello && nng_aio_alloc(&l->recv_aio, link_recv_done, l) == 0 &&
 		  nng_aio_alloc(&l->send_aio, link_send_done, l) == 0 &&
+		  nng_aio_set_iov(l->send_aio, OUT_IOV_MAX, iov) == 0 &&
 		  (accepted || nng_aio_alloc(&l->dial_aio, dial_done, l) == 0) &&
 		  hub_timer_init(&h->timers, &l->deadline, link_late, l, NULL) == 0;
 	if (!ok) {

@@ -69,7 +69,8 @@ static bool welcome(struct listener *ln, nng_stream *stream)
 		ln->unopened++;
 	}
 	pthread_mutex_unlock(&h->lock);
-	/* Its first write may fail and send it to the reaper while it is still being started here. */
+	/* Its first write may fail and send it to the reaper while it is still being started here.
+	 */
 	link_ref(l);
 	link_submit_begin(l);
 	if (closing || hub_add(h, l, NULL) != 0) {

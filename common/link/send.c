@@ -21,13 +21,11 @@ static void write_submit(struct link *l)
 	unsigned n = out_iov(&l->out[l->fill ^ 1], iov);
 	int rv = nng_aio_set_iov(l->send_aio, n, iov);
 
+	assert(rv == 0); /* link_new has made room */
 	l->submitting++;
 	l->writes++;
 	pthread_mutex_unlock(&l->lock);
-	if (rv == 0)
-		nng_stream_send(l->stream, l->send_aio);
-	else
-		link_fail(l, ERR_NOMEM, "no memory to send");
+	nng_stream_send(l->stream, l->send_aio);
 	link_submit_end(l);
 }
 
