@@ -226,7 +226,7 @@ static int exit_code_of(int code)
 	case ERR_UNKNOWN_OUTCOME:
 		return EXIT_TIMED_OUT;
 	case ERR_NO_QUORUM:
-	case ERR_NOT_LEADER: /* until the deadline: nobody does */
+	case ERR_NOT_LEADER: /* as the last word after all tries: nobody leads */
 		return EXIT_NO_QUORUM;
 	case ERR_REFUSED:
 	case ERR_AUTH:

@@ -13,12 +13,14 @@ struct sql_run {
 	uint32_t timeout_ms;
 	bool (*interrupted)(void);
 	bool was_interrupted;
+	bool fresh; /* nothing was answered yet, and no level of reads was asked for */
 };
 
 static int execute(void *ctx, const struct session *s, const struct client_statement *statements,
 		   size_t n, struct buf *ret_body, struct sql_answer *ret_answer, struct err *e)
 {
 	struct sql_run *run = ctx;
+	int rc;
 	struct client_request r = {
 		.namespace = s->namespace,
 		.level = s->level,
@@ -28,8 +30,15 @@ static int execute(void *ctx, const struct session *s, const struct client_state
 		.statements_n = n,
 	};
 
-	return requester_run(run->requester, &r, run->interrupted, ret_body, ret_answer,
-			     &run->was_interrupted, e);
+	/* A new session has seen nothing and could be shown anything. Let it begin with what is
+	 * committed now: the command before this one may have written it. */
+	if (run->fresh && r.level == SQL_SESSION)
+		r.level = SQL_LINEARIZABLE;
+	rc = requester_run(run->requester, &r, run->interrupted, ret_body, ret_answer,
+			   &run->was_interrupted, e);
+	if (rc == 0)
+		run->fresh = false;
+	return rc;
 }
 
 static int run_stream(struct session *s, FILE *f, const char *name, struct err *e)
@@ -142,6 +151,7 @@ static int run_sql(struct cli *cli)
 	int rc, code = EXIT_DONE;
 
 	run.timeout_ms = (uint32_t)cli_duration_ms(cli, "timeout");
+	run.fresh = !cli_given(cli, "read");
 	if (cli_connect(cli))
 		return cli_fail(cli, &cli->err);
 	session_init(&s, execute, &run);
@@ -182,6 +192,10 @@ const struct command command_sql = {
 		"node;\n"
 		"writes always go to the leader. CREATE NAMESPACE n, DROP NAMESPACE n and SHOW\n"
 		"NAMESPACES are statements too.\n"
+		"\n"
+		"Reads see at least what this session has seen or written, and it begins with what "
+		"is\n"
+		"committed at its start; without a quorum, --read stale shows a node's own data.\n"
 		"\n"
 		"With -o json each statement gives one line: its rows as an array of objects, or\n"
 		"{\"changes\":N,\"last_rowid\":N}; blobs are {\"hex\":\"00ff\"}.",

@@ -109,7 +109,7 @@ const struct command command_status = {
 	.help = "every node's state, role, progress and lag, and a verdict",
 	.details = "Exit code 0: healthy, 3: degraded, 4: no quorum. Healthy is: all nodes are up, "
 		   "and "
-		   "every group has a leader that a majority knows and that nobody is far behind. "
+		   "every group has a leader that all of them know and that none is far behind. "
 		   "With "
 		   "several data groups a node's indexes are sums, its lag is the worst; --groups "
 		   "tells "

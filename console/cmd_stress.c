@@ -46,6 +46,15 @@ static int add_host(struct cli *cli, char *host, struct client_node *nodes, size
 	return rc;
 }
 
+static void add_missing(const struct conf_node *node, struct client_node *nodes, size_t *n)
+{
+	for (size_t i = 0; i < *n; i++) {
+		if (strcmp(nodes[i].address, node->rpc) == 0)
+			return;
+	}
+	nodes[(*n)++] = (struct client_node){node->id, node->rpc};
+}
+
 static int connect_hosts(struct cli *cli, const char *hosts, uint32_t connections)
 {
 	struct client_node nodes[CLIENT_NODES_MAX];
@@ -60,10 +69,9 @@ static int connect_hosts(struct cli *cli, const char *hosts, uint32_t connection
 		rc = add_host(cli, host, nodes, &n, &cli->err);
 	if (!rc && copy && n == 0)
 		rc = err_set(&cli->err, ERR_INVALID, "--hosts names no node");
-	for (uint32_t i = 0; !copy && i < cli->conf->nodes_n; i++) {
-		const struct conf_node *node = &cli->conf->nodes[i];
-		nodes[n++] = (struct client_node){node->id, node->rpc};
-	}
+	/* The cluster's other nodes must be known too: writes go to whoever leads. */
+	for (uint32_t i = 0; !rc && i < cli->conf->nodes_n && n < CLIENT_NODES_MAX; i++)
+		add_missing(&cli->conf->nodes[i], nodes, &n);
 	if (!rc)
 		rc = cli_connect_to(cli, nodes, n, connections);
 	free(copy);
@@ -327,7 +335,7 @@ static int run_stress(struct cli *cli)
 
 static const struct flag stress_flags[] = {
 	{"hosts", 0, FLAG_TEXT, "LIST", NULL,
-	 "nodes to talk to: host:port, ids or names, with commas (default: all of the cluster)"},
+	 "nodes to talk to besides those of the cluster file, or first: host:port, ids, names"},
 	{"duration", 0, FLAG_DURATION, "DURATION", "30s", "how long"},
 	{"concurrency", 0, FLAG_NUMBER, "N", "10", "workers, each with one request under way"},
 	{"connections", 0, FLAG_NUMBER, "N", "2", "connections to each node"},

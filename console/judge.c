@@ -135,6 +135,24 @@ static void put_remedy(struct text *t, const struct cluster_view *view)
 	}
 }
 
+/* Nodes that answer us, but do not know the leader that the majority knows: cut off from it, or
+ * just started. */
+static unsigned put_astray(struct text *t, const struct cluster_view *view, unsigned group)
+{
+	const struct cluster_node *leader = cluster_leader(view, group);
+	unsigned n = 0;
+
+	for (uint32_t i = 0; leader && i < view->n; i++) {
+		const json_t *at = cluster_group(&view->nodes[i], group);
+		if (!at || json_field_int(at, "leader_id") == leader->conf->id)
+			continue;
+		put(t, "; %s does not know the leader of group %u (%s)", view->nodes[i].conf->name,
+		    group, group_name(view, group));
+		n++;
+	}
+	return n;
+}
+
 static void say_no_quorum(struct text *t, const struct cluster_view *view, unsigned group)
 {
 	unsigned voters = 0;
@@ -200,7 +218,7 @@ void cluster_judge(struct cluster_view *view)
 			    group_name(view, group));
 			leaderless++;
 		}
-		lagging += put_lagging(&m, view, group);
+		lagging += put_lagging(&m, view, group) + put_astray(&m, view, group);
 	}
 	for (uint32_t i = 0; i < view->n; i++)
 		missing += view->nodes[i].state != NODE_UP;

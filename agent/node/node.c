@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define CHECKPOINT_RESTART_BYTES (256u << 20)
-#define HAND_OVER_MS 3000 /* then somebody else finds out by himself */
+#define HAND_OVER_MS 1000 /* then somebody else finds out by himself */
 
 /* The background thread: checkpoints, rates, the stats feed. */
 struct background {

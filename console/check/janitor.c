@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define WATCHED_MAX 16
+#define REMOVE_TRIES 100
 #define DEATH_MS 10000 /* a killed process may hang in the disk for so long */
 
 static int orders = -1; /* the pipe to the janitor */
@@ -81,9 +82,15 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return 0;
 }
 
+/* A killed process's last threads may still make or remove files after it is counted as dead, and a
+ * walk ends at the first folder that changes under it: so more than one walk. */
 void janitor_remove(const char *folder)
 {
-	nftw(folder, remove_one, 32, FTW_DEPTH | FTW_PHYS);
+	for (int tries = 0; tries < REMOVE_TRIES && access(folder, F_OK) == 0; tries++) {
+		if (tries)
+			nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+		nftw(folder, remove_one, 32, FTW_DEPTH | FTW_PHYS);
+	}
 }
 
 void janitor_clean(const char *folder)

@@ -245,25 +245,32 @@ static int start_rest(struct check *c, struct err *e)
 	return start_and_elect(c, e);
 }
 
-/* One statement through a client that knows only node `id`. */
+/* One statement by a client that turns to node `id` first. */
 static int write_through(struct check *c, uint32_t id, struct err *e)
 {
 	const struct conf_node *node = testbed_node(c->testbed, id);
-	struct client_node address = {node->id, node->rpc};
-	struct client_options o = {.hub = c->testbed->cli.hub, .nodes = &address, .nodes_n = 1};
+	struct client_node addresses[CONF_NODES_MAX];
+	struct client_options o = {
+		.hub = c->testbed->cli.hub, .nodes = addresses, .nodes_n = c->nodes};
 	struct value param = value_int((int64_t)id);
 	struct client_statement st = {
 		.text = slice_str("INSERT INTO seen(writer) VALUES(?1)"),
 		.params = &param,
 		.params_n = 1,
 	};
-	struct client_request r = {.statements = &st, .statements_n = 1, .timeout_ms = 10000};
+	struct client_request r = {
+		.mode = SQL_WRITE, .statements = &st, .statements_n = 1, .timeout_ms = 10000};
 	struct sql_answer answer;
 	struct caller *caller = NULL;
 	struct client *client;
 	struct buf body;
-	int rc = client_new(&client, &o, e);
+	int rc;
 
+	for (uint32_t i = 0; i < c->nodes; i++) {
+		const struct conf_node *at = testbed_node(c->testbed, (id - 1 + i) % c->nodes + 1);
+		addresses[i] = (struct client_node){at->id, at->rpc};
+	}
+	rc = client_new(&client, &o, e);
 	if (rc)
 		return rc;
 	buf_init(&body, SQL_ANSWER_BYTES_MAX);
@@ -344,28 +351,48 @@ static uint64_t some(const struct check *c)
 	return rows < 1000 ? 1000 : rows;
 }
 
+/* Kills the leader while the feeder is at it; *ret_ms: until something was acknowledged again. */
+static int kill_under_load(struct check *c, uint32_t leader, uint64_t goal, uint64_t *ret_ms,
+			   struct err *e)
+{
+	int rc = wait_for_rows(c, feeder_rows(c->feeder) + 1, e);
+	uint64_t start_us = clock_mono_us();
+
+	if (!rc)
+		rc = testbed_kill(c->testbed, 1u << leader, e);
+	if (rc)
+		return rc;
+	/* What it acknowledged with its last breath has arrived by then. */
+	cli_sleep_ms(5);
+	uint64_t rows = feeder_rows(c->feeder);
+	if (rows >= goal)
+		return err_set(e, ERR_LIMIT,
+			       "all was written before %s was dead; more --entries "
+			       "are needed on this machine",
+			       name_of(c, leader));
+	rc = wait_for_rows(c, rows + 1, e);
+	*ret_ms = (clock_mono_us() - start_us) / 1000;
+	return rc;
+}
+
 static int kill_leader(struct check *c, struct err *e)
 {
-	uint64_t rows = some(c), goal = feeder_rows(c->feeder) + rows;
+	uint64_t rows = some(c), goal, ms = 0;
 	uint32_t killed;
 	int rc = testbed_sql(c->testbed, FEEDER_SCHEMA, PATIENCE_MS, e);
 
+	/* Enough transactions that it is killed in the middle of them. */
+	if (rows < 100ull * c->clients * c->batch)
+		rows = 100ull * c->clients * c->batch;
+	goal = feeder_rows(c->feeder) + rows;
 	if (!rc)
 		rc = testbed_leader(c->testbed, LEADER_MS, &killed, e);
 	if (!rc)
 		rc = feeder_start(c->feeder, rows, e);
 	if (rc)
 		return rc;
-	rc = wait_for_rows(c, goal - rows / 2, e);
-	uint64_t before = feeder_rows(c->feeder);
-	if (!rc)
-		rc = testbed_kill(c->testbed, 1u << killed, e);
-	uint64_t killed_us = clock_mono_us();
-	if (!rc)
-		rc = wait_for_rows(c, before + c->batch < goal ? before + c->batch : goal, e);
-	uint64_t ms = (clock_mono_us() - killed_us) / 1000;
-	if (rc)
-		feeder_stop(c->feeder);
+	rc = kill_under_load(c, killed, goal, &ms, e);
+	feeder_stop(c->feeder);
 	int joined = feeder_join(c->feeder, rc ? NULL : e);
 	rc = rc ? rc : joined;
 	if (!rc)

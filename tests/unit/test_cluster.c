@@ -1,6 +1,6 @@
 #include "console/cluster.h"
 
-#include "tests/unit/capture.h"
+#include "tests/unit/printed.h"
 #include "console/status_view.h"
 
 #include <setjmp.h>
@@ -207,13 +207,24 @@ static void a_node_far_behind_is_degraded(void **state)
 	fake_free(f);
 }
 
+static void a_node_that_does_not_know_the_leader_is_degraded(void **state)
+{
+	struct fake *f = fake_new(3, 1);
+
+	(void)state;
+	set_group(f, 3, 1, "leader_id", json_integer(0));
+	judge(f, HEALTH_DEGRADED,
+	      "all nodes are up; n3 does not know the leader of group 1 (shard-1)");
+	fake_free(f);
+}
+
 static void an_answer_of_another_shape_harms_nothing(void **state)
 {
 	static const char *const answers[] = {
 		"{}", "{\"groups\":null}", "{\"groups\":[1,null,{}]}",
 		"{\"groups\":[{\"group\":1,\"role\":7,\"term\":\"x\"}]}",
 		"{\"groups\":{\"group\":1}}"};
-	struct capture c;
+	struct printed c;
 	struct cli cli = {0};
 
 	(void)state;
@@ -224,9 +235,9 @@ static void an_answer_of_another_shape_harms_nothing(void **state)
 		cluster_judge(&f->view);
 		for (int form = 0; form < 6; form++) {
 			cli.output = (enum output)(form % 3);
-			output_capture(&c);
+			printed_begin(&c);
 			status_print(&cli, &f->view, form >= 3, stdout, "\n");
-			output_captured(&c);
+			printed_end(&c);
 			assert_non_null(strstr(c.out, "n2"));
 		}
 		fake_free(f);
@@ -385,13 +396,13 @@ static void the_status_document_has_the_promised_shape(void **state)
 
 static const char *print(struct fake *f, enum output form, bool groups)
 {
-	static struct capture c;
+	static struct printed c;
 	struct cli cli = {.output = form};
 
 	cluster_judge(&f->view);
-	output_capture(&c);
+	printed_begin(&c);
 	status_print(&cli, &f->view, groups, stdout, "\n");
-	output_captured(&c);
+	printed_end(&c);
 	return c.out;
 }
 
@@ -461,6 +472,7 @@ int main(void)
 		cmocka_unit_test(a_group_without_a_leader_is_degraded),
 		cmocka_unit_test(a_leader_that_only_itself_knows_of_is_none),
 		cmocka_unit_test(a_node_far_behind_is_degraded),
+		cmocka_unit_test(a_node_that_does_not_know_the_leader_is_degraded),
 		cmocka_unit_test(an_answer_of_another_shape_harms_nothing),
 		cmocka_unit_test(nodes_are_found_by_every_kind_of_word),
 		cmocka_unit_test(a_minority_is_as_many_as_may_fail),

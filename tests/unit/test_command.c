@@ -1,6 +1,6 @@
 #include "console/command.h"
 
-#include "tests/unit/capture.h"
+#include "tests/unit/printed.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -245,7 +245,7 @@ static void every_command_row_is_sound(void **state)
 
 static void every_command_has_help_that_names_its_flags(void **state)
 {
-	struct capture c;
+	struct printed c;
 	char line[128];
 
 	(void)state;
@@ -271,7 +271,7 @@ static void every_command_has_help_that_names_its_flags(void **state)
 
 static void wrong_calls_end_with_2_and_say_what_is_right(void **state)
 {
-	struct capture c;
+	struct printed c;
 
 	(void)state;
 	assert_int_equal(run_line(&c, "statsu"), EXIT_USAGE);
@@ -298,7 +298,7 @@ static void wrong_calls_end_with_2_and_say_what_is_right(void **state)
 
 static void wrong_values_in_the_environment_are_told(void **state)
 {
-	struct capture c;
+	struct printed c;
 
 	(void)state;
 	setenv("DROVER_OUTPUT", "xml", 1);
@@ -362,22 +362,22 @@ static void misspelt_commands_find_the_nearest(void **state)
 
 static void questions_are_refused_without_a_terminal(void **state)
 {
-	struct capture c;
+	struct printed c;
 	struct cli cli = {.command = &test_command};
 	int saved = dup(STDIN_FILENO), null = open("/dev/null", O_RDONLY);
 
 	(void)state;
 	dup2(null, STDIN_FILENO);
-	output_capture(&c);
+	printed_begin(&c);
 	bool go = cli_confirm(&cli, "This removes %s.", "everything");
-	output_captured(&c);
+	printed_end(&c);
 	assert_false(go);
 	assert_non_null(strstr(c.err, "This removes everything."));
 	assert_non_null(strstr(c.err, "--yes"));
 	cli.yes = true;
-	output_capture(&c);
+	printed_begin(&c);
 	go = cli_confirm(&cli, "This removes %s.", "everything");
-	output_captured(&c);
+	printed_end(&c);
 	assert_true(go);
 	assert_string_equal(c.err, "");
 	dup2(saved, STDIN_FILENO);
@@ -390,20 +390,22 @@ static void errors_have_the_exit_codes_of_the_contract(void **state)
 	static const struct {
 		int code, exit;
 	} cases[] = {
-		{ERR_IO, 1},	  {ERR_NOT_FOUND, 1},	    {ERR_SQL, 1},	  {ERR_INVALID, 2},
-		{ERR_CONFIG, 2},  {ERR_NO_QUORUM, 4},	    {ERR_UNREACHABLE, 5}, {ERR_CLOSED, 5},
-		{ERR_TIMEOUT, 6}, {ERR_UNKNOWN_OUTCOME, 6}, {ERR_REFUSED, 8},	  {ERR_AUTH, 8},
+		{ERR_IO, 1},	     {ERR_NOT_FOUND, 1},       {ERR_SQL, 1},
+		{ERR_INVALID, 2},    {ERR_CONFIG, 2},	       {ERR_NO_QUORUM, 4},
+		{ERR_NOT_LEADER, 4}, {ERR_UNREACHABLE, 5},     {ERR_CLOSED, 5},
+		{ERR_TIMEOUT, 6},    {ERR_UNKNOWN_OUTCOME, 6}, {ERR_REFUSED, 8},
+		{ERR_AUTH, 8},
 	};
 	struct cli cli = {.command = &test_command};
-	struct capture c;
+	struct printed c;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct err e = {0};
 		err_set(&e, cases[i].code, "so it is");
-		output_capture(&c);
+		printed_begin(&c);
 		int code = cli_fail(&cli, &e);
-		output_captured(&c);
+		printed_end(&c);
 		assert_int_equal(code, cases[i].exit);
 		assert_string_equal(c.err, "drover test: so it is\n");
 	}
@@ -412,7 +414,7 @@ static void errors_have_the_exit_codes_of_the_contract(void **state)
 static void completion_offers_what_fits(void **state)
 {
 	char dir[] = "/tmp/command.XXXXXX", line[256];
-	struct capture c;
+	struct printed c;
 
 	(void)state;
 	assert_int_equal(run_line(&c, "completion words -- sta"), EXIT_DONE);
@@ -440,7 +442,7 @@ static void completion_offers_what_fits(void **state)
 
 static void the_installed_completion_script_is_the_programs_own(void **state)
 {
-	struct capture c;
+	struct printed c;
 	char text[4096];
 	FILE *f = fopen("scripts/completion/drover.bash", "r");
 

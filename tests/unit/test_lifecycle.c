@@ -3,7 +3,7 @@
  * would, unless a file in the node's folder says otherwise: `die`, `mute`, `lag`. */
 #include "console/lifecycle.h"
 
-#include "tests/unit/capture.h"
+#include "tests/unit/printed.h"
 #include "common/rpc.h"
 #include "console/control/control.h"
 
@@ -106,7 +106,7 @@ static int stand_in(const char *ini)
 
 struct scene {
 	char dir[64];
-	struct capture c;
+	struct printed c;
 };
 
 /* A port from which on twelve are free now. */

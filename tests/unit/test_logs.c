@@ -1,6 +1,6 @@
 #include "console/log_merge.h"
 
-#include "tests/unit/capture.h"
+#include "tests/unit/printed.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -303,7 +303,7 @@ static void times_are_understood(void **state)
 static void the_command_shows_the_last_lines_of_dead_nodes(void **state)
 {
 	struct scene *s = *state;
-	struct capture c;
+	struct printed c;
 	char line[256], path[128];
 
 	snprintf(line, sizeof line, "init %s/c", s->dir);

@@ -1,6 +1,6 @@
 /* What a function prints, for tests of the command line: stdout and stderr into memory. */
-#ifndef DROVER_TESTS_CAPTURE_H
-#define DROVER_TESTS_CAPTURE_H
+#ifndef DROVER_TESTS_PRINTED_H
+#define DROVER_TESTS_PRINTED_H
 
 #include "console/command.h"
 
@@ -8,20 +8,20 @@
 #include <stddef.h>
 #include <string.h>
 
-struct capture {
+struct printed {
 	int saved[2]; /* the real stdout and stderr */
 	int files[2];
 	char out[65536];
 	char err[65536];
 };
 
-void output_capture(struct capture *c);
+void printed_begin(struct printed *c);
 /* Fills out and err. */
-void output_captured(struct capture *c);
+void printed_end(struct printed *c);
 
 /* Runs `drover ARGS` (words separated by single spaces) and returns its exit code. Here, and not in
- * capture.c, so that only tests that use it need all commands. */
-__attribute__((unused)) static int run_line(struct capture *c, const char *line)
+ * printed.c, so that only tests that use it need all commands. */
+__attribute__((unused)) static int run_line(struct printed *c, const char *line)
 {
 	char words[4096], program[] = "drover";
 	char *argv[64] = {program};
@@ -31,9 +31,9 @@ __attribute__((unused)) static int run_line(struct capture *c, const char *line)
 	memcpy(words, line, strlen(line) + 1);
 	for (char *word = strtok(words, " "); word; word = strtok(NULL, " "))
 		argv[argc++] = word;
-	output_capture(c);
+	printed_begin(c);
 	int code = command_main(argc, argv);
-	output_captured(c);
+	printed_end(c);
 	return code;
 }
 

@@ -1,4 +1,4 @@
-#include "tests/unit/capture.h"
+#include "tests/unit/printed.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -6,19 +6,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-void output_capture(struct capture *c)
+void printed_begin(struct printed *c)
 {
 	fflush(stdout);
 	fflush(stderr);
 	for (int i = 0; i < 2; i++) {
 		c->saved[i] = dup(i + 1);
-		c->files[i] = memfd_create("capture", MFD_CLOEXEC);
+		c->files[i] = memfd_create("printed", MFD_CLOEXEC);
 		assert(c->saved[i] >= 0 && c->files[i] >= 0);
 		dup2(c->files[i], i + 1);
 	}
 }
 
-void output_captured(struct capture *c)
+void printed_end(struct printed *c)
 {
 	char *texts[2] = {c->out, c->err};
 
