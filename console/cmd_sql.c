@@ -163,6 +163,9 @@ static int run_sql(struct cli *cli)
 	} else if (run_all(cli, &run, &s, &e)) {
 		code = code_of(&run, &e);
 	}
+	/* Ends what was left behind by ^C, so that leaving does not wait for it. */
+	client_free(cli->client);
+	cli->client = NULL;
 	requester_free(run.requester);
 	session_done(&s);
 	return code;

@@ -138,8 +138,10 @@ static bool take_line(struct prompt *p)
 	const char *line;
 
 	p->cancelled = false;
+	interrupted = 0;
 	line = el_gets(p->el, &n);
-	if (p->cancelled) {
+	/* As a key or, where the terminal insists on it, as a signal. */
+	if (p->cancelled || (!line && interrupted)) {
 		fputs("^C\n", stdout);
 		el_reset(p->el);
 		session_cancel_line(p->session);
