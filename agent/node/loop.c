@@ -25,6 +25,7 @@ enum loop_mail_kind {
 	LOOP_SENT,
 	LOOP_UNREACHABLE,
 	LOOP_TERMS,
+	LOOP_STEP_ASIDE,
 	LOOP_RETIRE,
 	LOOP_STOP,
 };
@@ -178,6 +179,11 @@ void loop_terms(struct loop *l, uint32_t peer, struct slice terms)
 	buf_init(&m->terms, 4096);
 	buf_append(&m->terms, terms.p, terms.n);
 	mailbox_post(&l->box, &m->mail);
+}
+
+void loop_step_aside(struct loop *l, uint32_t group)
+{
+	mailbox_post(&l->box, &mail_new(l, LOOP_STEP_ASIDE, group)->mail);
 }
 
 void loop_retire(struct loop *l)
@@ -430,6 +436,8 @@ static int core_mail(struct loop *l, struct loop_mail *m, struct err *e)
 				 m->size_bytes, e);
 	case LOOP_UNREACHABLE:
 		return core_unreachable(l->core, now(l), m->peer, e);
+	case LOOP_STEP_ASIDE:
+		return core_transfer(l->core, now(l), m->group, 0, NULL, e);
 	case LOOP_RETIRE:
 		return core_retire(l->core, now(l), e);
 	case LOOP_TERMS:

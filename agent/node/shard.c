@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #define SWEEP_MS 50
+#define STALL_MS 1000
 
 static void post(struct shard *s, const struct shard_mail *m)
 {
@@ -107,6 +108,22 @@ bool shard_idle(const struct shard *s)
 	return !s->proposing && !s->inflight;
 }
 
+void shard_store_failed(struct shard *s, const struct err *e)
+{
+	static struct log_limit limit;
+	uint64_t left_out;
+
+	if (e->code != ERR_DISK_FULL && e->code != ERR_NOMEM)
+		node_fatal(s->node, "store", e);
+	if (log_allowed(&limit, &left_out))
+		log_error("store", "%s: %s; writes wait, trying again every second", s->name,
+			  e->text);
+	shard_take_back(s);
+	s->stalled_until_ms = clock_mono_ms() + STALL_MS;
+	if (s->leader)
+		loop_step_aside(s->node->loop, s->group);
+}
+
 /* Commits SQLite's transactions if nothing speculative lies in them; otherwise no new batch begins
  * until that is so. */
 void shard_flush_now(struct shard *s)
@@ -119,7 +136,7 @@ void shard_flush_now(struct shard *s)
 	}
 	int rc = store_flush(s->store, 0, &e);
 	if (rc < 0 && rc != ERR_BUSY)
-		node_fatal(s->node, "store", &e);
+		shard_store_failed(s, &e);
 	s->want_flush = rc == ERR_BUSY;
 	if (rc == 0)
 		atomic_store(&s->flushed_shown, s->applied);
@@ -266,6 +283,8 @@ static void *run(void *arg)
 		serve_waiting(s);
 		if (s->waiting.first && clock_mono_us() + SWEEP_MS * 1000u < wake_us)
 			wake_us = clock_mono_us() + SWEEP_MS * 1000u;
+		if (s->stalled_until_ms != 0 && s->stalled_until_ms * 1000 < wake_us)
+			wake_us = s->stalled_until_ms * 1000;
 		/* Work that was held back by a flush goes on at once. */
 		if (shard_may_begin(s))
 			wake_us = 0;

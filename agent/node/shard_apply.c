@@ -128,16 +128,15 @@ static int begin_digest(struct shard *s, uint64_t index, struct err *e)
 	return rc;
 }
 
-static void apply_mark(struct shard *s, uint64_t index)
+static int apply_mark(struct shard *s, uint64_t index, struct err *e)
 {
-	struct err e;
+	struct err why;
 
-	int rc = store_flush(s->store, 0, &e);
-	if (rc < 0)
-		node_fatal(s->node, "store", &e);
-	if (begin_digest(s, index, &e) < 0)
+	int rc = store_flush(s->store, 0, e);
+	if (rc == 0 && begin_digest(s, index, &why) < 0)
 		log_warn("store", "%s: no digest at %llu: %s", s->name, (unsigned long long)index,
-			 e.text);
+			 why.text);
+	return rc;
 }
 
 static bool is_mark(const struct wal_entry *entry)
@@ -195,20 +194,19 @@ void shard_catalogue_first(struct shard *s)
 }
 
 /* An entry that is not one of this node's own speculative batches. */
-static void apply_entry(struct shard *s, const struct wal_entry *entry)
+static int apply_entry(struct shard *s, const struct wal_entry *entry, struct err *e)
 {
 	struct slice payload = blob_slice(entry->data);
-	struct err e;
 	bool mark = is_mark(entry);
 
 	if (entry->kind != RAFT_ENTRY_DATA || mark)
 		payload.n = 0;
-	if (store_apply(s->store, entry->index, entry->term, payload, &e) < 0)
-		node_fatal(s->node, "store", &e);
-	if (mark)
-		apply_mark(s, entry->index);
-	if (s->leader && entry->term == s->term)
+	int rc = store_apply(s->store, entry->index, entry->term, payload, e);
+	if (rc == 0 && mark)
+		rc = apply_mark(s, entry->index, e);
+	if (rc == 0 && s->leader && entry->term == s->term)
 		s->ready = true;
+	return rc;
 }
 
 static struct batch *take_inflight(struct shard *s)
@@ -250,18 +248,24 @@ static void apply_from_log(struct shard *s, uint64_t to)
 	    0)
 		node_fatal(s->node, "log", &e);
 	assert(n > 0);
-	for (size_t i = 0; i < n; i++) {
-		apply_entry(s, &entries[i]);
-		settle(s, entries[i].index);
+	int rc = 0;
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		rc = apply_entry(s, &entries[i], &e);
+		if (rc == 0)
+			settle(s, entries[i].index);
 	}
 	wal_entries_unref(entries, n);
+	if (rc < 0)
+		shard_store_failed(s, &e);
 }
 
 void shard_apply_committed(struct shard *s)
 {
 	uint64_t before = s->applied;
 
-	while (s->applied < s->commit) {
+	if (s->stalled_until_ms != 0 && clock_mono_ms() >= s->stalled_until_ms)
+		s->stalled_until_ms = 0;
+	while (s->applied < s->commit && s->stalled_until_ms == 0) {
 		struct batch *own = s->inflight;
 		if (own && !s->taken_back && own->index == s->applied + 1 && !own->mark) {
 			store_committed(s->store, own->index);
@@ -276,7 +280,8 @@ void shard_apply_committed(struct shard *s)
 	}
 	if (s->applied == before)
 		return;
-	atomic_store(&s->behind_since_us, 0);
+	if (s->applied == s->commit)
+		atomic_store(&s->behind_since_us, 0);
 	if (s->group == CATALOGUE_META_GROUP)
 		load_catalogue(s);
 }

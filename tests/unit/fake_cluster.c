@@ -1,4 +1,4 @@
-#include "fake_cluster.h"
+#include "tests/unit/fake_cluster.h"
 
 #include "common/clock.h"
 

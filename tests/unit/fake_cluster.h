@@ -7,7 +7,7 @@
 #ifndef DROVER_TESTS_FAKE_CLUSTER_H
 #define DROVER_TESTS_FAKE_CLUSTER_H
 
-#include "link_fixture.h"
+#include "tests/unit/link_fixture.h"
 
 #include "common/client.h"
 

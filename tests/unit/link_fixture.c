@@ -1,4 +1,4 @@
-#include "link_fixture.h"
+#include "tests/unit/link_fixture.h"
 
 #include "common/clock.h"
 

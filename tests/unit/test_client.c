@@ -1,5 +1,5 @@
 /* The cluster client against a scripted cluster: where requests go, and which outcomes are told. */
-#include "fake_cluster.h"
+#include "tests/unit/fake_cluster.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

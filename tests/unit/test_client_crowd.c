@@ -1,5 +1,5 @@
 /* The cluster client with many callers on few connections. */
-#include "fake_cluster.h"
+#include "tests/unit/fake_cluster.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

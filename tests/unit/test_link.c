@@ -1,5 +1,5 @@
 /* Links between hubs of one process: opening, frames, order, bounds, ends. */
-#include "link_fixture.h"
+#include "tests/unit/link_fixture.h"
 
 #include "common/clock.h"
 

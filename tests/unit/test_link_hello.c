@@ -1,5 +1,5 @@
 /* Who gets in: the hello against strangers, liars, noise and the slow, with plain sockets. */
-#include "link_fixture.h"
+#include "tests/unit/link_fixture.h"
 
 #include "common/link/hello.h"
 

@@ -1,5 +1,5 @@
 /* Peers killed under traffic; tests/e2e/link_kill does it two thousand times. */
-#include "kill_loop.h"
+#include "tests/unit/kill_loop.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* The parts of a link that need no network: the receive buffer, the out queue, timers, RPC frames.
  */
-#include "link_fixture.h"
+#include "tests/unit/link_fixture.h"
 
 #include "common/clock.h"
 #include "common/link/frame.h"

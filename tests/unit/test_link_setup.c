@@ -1,5 +1,5 @@
 /* What comes before the first frame: options, keys, addresses, descriptors. */
-#include "link_fixture.h"
+#include "tests/unit/link_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Requests, answers and feeds over real links of one process. */
-#include "link_fixture.h"
+#include "tests/unit/link_fixture.h"
 
 #include "common/clock.h"
 #include "common/rpc/frames.h"
