@@ -278,6 +278,13 @@ static void port_reads(void *ctx, uint32_t group, struct core_read *list, uint64
 	}
 }
 
+static bool port_room(void *ctx)
+{
+	struct loop *l = ctx;
+
+	return atomic_load(&l->node->full) == 0;
+}
+
 /* --- the thread that reads old entries for slow peers --- */
 
 /* The log may have been truncated since the core asked: only entries that still have the terms that
@@ -540,7 +547,8 @@ static void core_options_init(struct loop *l)
 			  .commit = port_commit,
 			  .role = port_role,
 			  .proposed = port_proposed,
-			  .reads = port_reads},
+			  .reads = port_reads,
+			  .room = port_room},
 	};
 	for (uint32_t i = 0; i < conf->peers_n; i++) {
 		if (conf->peers[i].role == CONF_REPLICA)

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #define SWEEP_MS 50
+#define FULL_RETRY_MS 1000
 
 static void post(struct shard *s, const struct shard_mail *m)
 {
@@ -107,6 +108,23 @@ bool shard_idle(const struct shard *s)
 	return !s->proposing && !s->inflight;
 }
 
+void shard_no_room(struct shard *s, const struct err *e)
+{
+	if (!s->full_told) {
+		s->full_told = true;
+		log_error("store", "%s: %s; no writes here until there is room again", s->name,
+			  e->text);
+		atomic_fetch_add(&s->node->full, 1);
+	}
+	s->full = true;
+	s->full_try_ms = clock_mono_ms() + FULL_RETRY_MS;
+	s->want_flush = false;
+	shard_take_back(s);
+	atomic_store(&s->applied_shown, s->applied);
+	if (s->applied < s->commit && atomic_load(&s->behind_since_us) == 0)
+		atomic_store(&s->behind_since_us, clock_mono_us());
+}
+
 /* Commits SQLite's transactions if nothing speculative lies in them; otherwise no new batch begins
  * until that is so. */
 void shard_flush_now(struct shard *s)
@@ -118,6 +136,10 @@ void shard_flush_now(struct shard *s)
 		return;
 	}
 	int rc = store_flush(s->store, 0, &e);
+	if (rc == ERR_DISK_FULL) {
+		shard_no_room(s, &e);
+		return;
+	}
 	if (rc < 0 && rc != ERR_BUSY)
 		node_fatal(s->node, "store", &e);
 	s->want_flush = rc == ERR_BUSY;
@@ -266,6 +288,8 @@ static void *run(void *arg)
 		serve_waiting(s);
 		if (s->waiting.first && clock_mono_us() + SWEEP_MS * 1000u < wake_us)
 			wake_us = clock_mono_us() + SWEEP_MS * 1000u;
+		if (s->full && clock_mono_us() + FULL_RETRY_MS * 1000u < wake_us)
+			wake_us = clock_mono_us() + FULL_RETRY_MS * 1000u;
 		/* Work that was held back by a flush goes on at once. */
 		if (shard_may_begin(s))
 			wake_us = 0;

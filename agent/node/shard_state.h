@@ -77,6 +77,10 @@ struct shard {
 	uint64_t sweep_ms;	 /* when waiting's deadlines were last looked at */
 	bool want_flush;
 
+	bool full; /* SQLite found no room: nothing is executed or applied until a try succeeds */
+	bool full_told; /* since the first failure, until there is room again */
+	uint64_t full_try_ms;
+
 	struct store_request **requests; /* a batch's, conf->batch_requests of them */
 	struct buf payload;
 
@@ -104,6 +108,9 @@ void shard_apply_committed(struct shard *s);
 
 /* shard.c */
 void shard_flush_now(struct shard *s);
+/* SQLite's files have no room. What they lack is in the log: takes it back, to be applied again
+ * when there is room. Until then this node takes no writes and should not lead. */
+void shard_no_room(struct shard *s, const struct err *e);
 void shard_free_batch(struct batch *b);
 
 #endif

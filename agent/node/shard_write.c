@@ -143,7 +143,10 @@ static void execute(struct shard *s, struct job_list *jobs)
 		/* SQLite gave up on the transaction: start again from what is committed. */
 		if (rc != ERR_NOT_FOUND) {
 			log_warn("store", "%s: a batch was given up: %s", s->name, e.text);
-			shard_take_back(s);
+			if (rc == ERR_DISK_FULL)
+				shard_no_room(s, &e);
+			else
+				shard_take_back(s);
 		}
 		for (size_t i = 0; i < n; i++)
 			job_fail_err(list[i], &e);
@@ -190,6 +193,13 @@ bool shard_may_begin(const struct shard *s)
 	return s->leader && may_begin(s);
 }
 
+static void fail_full(struct shard *s, struct job *job)
+{
+	job_fail(job, ERR_DISK_FULL,
+		 "the disk of %s is full: it takes no writes until there is room",
+		 s->node->conf->name);
+}
+
 void shard_begin_batches(struct shard *s)
 {
 	struct job_list jobs;
@@ -197,6 +207,11 @@ void shard_begin_batches(struct shard *s)
 	if (!s->leader) {
 		for (struct job *job; (job = job_list_take(&s->queue));)
 			job_fail_not_leader(job);
+		return;
+	}
+	if (s->full) {
+		for (struct job *job; (job = job_list_take(&s->queue));)
+			fail_full(s, job);
 		return;
 	}
 	while (may_begin(s)) {
@@ -234,7 +249,9 @@ void shard_on_proposed(struct shard *s, struct batch *b, uint64_t index, uint64_
 	if (b->mark)
 		s->fence = false;
 	for (struct job *job; (job = job_list_take(&b->writes));) {
-		if (index == 0)
+		if (index == 0 && s->leader && !wal_room(s->node->wal))
+			fail_full(s, job);
+		else if (index == 0)
 			job_fail_not_leader(job);
 		else
 			job_fail(job, ERR_UNKNOWN_OUTCOME,
