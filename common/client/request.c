@@ -181,6 +181,7 @@ static bool after_answer(struct caller *k, const struct sql_answer *a, enum next
 		return true;
 	case ERR_NO_QUORUM:
 	case ERR_STALE:
+	case ERR_DISK_FULL: /* who leads hands over; somebody else may have room */
 	case ERR_UNREACHABLE:
 		note(k, a->status, a->message);
 		route_forget(k);
