@@ -5,6 +5,7 @@
 #   make DEBUG=1    build/debug, unoptimised
 
 VERSION := 0.1.0
+SHELL := /bin/bash
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -39,6 +40,11 @@ else
 VARIANT := release
 endif
 B := build/$(VARIANT)
+
+# One line a step; V=1 shows the commands.
+V ?=
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo '  $(1)')
 
 CC := gcc
 CSTD := -std=c11 -D_GNU_SOURCE -DSQLITE_ENABLE_PREUPDATE_HOOK -DDROVER_VERSION='"$(VERSION)"'
@@ -77,7 +83,8 @@ LIBS := $(CONSOLE_LIB) $(AGENT_LIB) $(COMMON_LIB)
 UNIT_BIN := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_SRC))
 PROG_BIN := $(patsubst tests/%.c,$(B)/%,$(PROG_SRC))
 
-.PHONY: all help deps up check check-unit check-e2e bench lint fuzz install clean progs
+.PHONY: all help deps up check check-all check-unit check-e2e bench lint fuzz fuzz-run install \
+	clean progs
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -105,7 +112,8 @@ deps:
 
 $(B)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC    $<)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(COMMON_LIB): $(call obj,$(COMMON_SRC))
 $(AGENT_LIB): $(call obj,$(AGENT_SRC))
@@ -113,26 +121,117 @@ $(CONSOLE_LIB): $(call obj,$(CONSOLE_SRC))
 $(LIBS):
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR    $@)
+	$(Q)$(AR) rcs $@ $^
 
 $(B)/droverd: $(call obj,agent/main.c) $(AGENT_LIB) $(COMMON_LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LINK  $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(B)/drover: $(call obj,console/main.c) $(CONSOLE_LIB) $(COMMON_LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(LDLIBS_CONSOLE)
+	$(call say,LINK  $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(LDLIBS_CONSOLE)
 
 $(B)/unit/%: $(B)/obj/tests/unit/%.o $(call obj,$(TESTLIB_SRC)) $(LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group \
+	$(call say,LINK  $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIBS) -Wl,--end-group \
 		$(LDLIBS) $(LDLIBS_CONSOLE) $(LDLIBS_TEST)
 
 $(PROG_BIN): $(B)/%: $(B)/obj/tests/%.o $(LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) $(LDLIBS_CONSOLE)
+	$(call say,LINK  $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS) $(LDLIBS_CONSOLE)
 
 progs: all $(UNIT_BIN) $(PROG_BIN)
 
--include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+# Everything a newcomer needs, then a cluster to look at.
+up: deps
+	@$(MAKE) --no-print-directory all
+	@B=$(B) scripts/up
+
+# One prove run over unit tests (cmocka speaks TAP) and end-to-end scripts.
+check: deps
+	@$(MAKE) --no-print-directory progs
+	@$(MAKE) --no-print-directory check-all
+
+check-all: progs
+	@B=$(B) DROVER=$(abspath $(B)/drover) CMOCKA_MESSAGE_OUTPUT=tap scripts/check unit e2e
+
+check-unit: progs
+	@B=$(B) DROVER=$(abspath $(B)/drover) CMOCKA_MESSAGE_OUTPUT=tap scripts/check unit
+
+check-e2e: progs
+	@B=$(B) DROVER=$(abspath $(B)/drover) CMOCKA_MESSAGE_OUTPUT=tap scripts/check e2e
+
+bench: deps
+	@$(MAKE) --no-print-directory progs
+	@B=$(B) scripts/bench $(BENCH)
+
+ALL_C := $(wildcard common/*.[ch] common/*/*.[ch] agent/*.[ch] agent/*/*.[ch] console/*.[ch] \
+	console/*/*.[ch] tests/*/*.[ch])
+SCRIPTS := $(wildcard scripts/up scripts/check scripts/bench scripts/check_arrows \
+	scripts/check_docs scripts/*.sh tests/e2e/*.t tests/e2e/*.sh .ci/run)
+SHELL_SCRIPTS := $(shell grep -lE '^\#!.*(bash|/sh)' $(SCRIPTS) /dev/null)
+
+lint: all
+	clang-format --dry-run -Werror $(ALL_C)
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
+		--suppressions-list=tests/cppcheck.supp --error-exitcode=1 -D_GNU_SOURCE -I. \
+		common agent console
+	shellcheck -x $(SHELL_SCRIPTS)
+	mandoc -Tlint -Wwarning man/*.[1-8]
+	scripts/check_arrows
+	B=$(B) scripts/check_docs
+
+# Fuzz targets are built by clang, with everything instrumented.
+F := build/fuzz
+FUZZ_SECONDS ?= 60
+FUZZ_CFLAGS = $(CSTD) -Wall -O1 -g -I. -pthread -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=all $(if $(HAVE_PKGS),$(shell pkg-config --cflags $(PKGS)))
+FUZZ_OBJ := $(patsubst %.c,$(F)/obj/%.o,$(COMMON_SRC) $(AGENT_SRC))
+FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(F)/%,$(FUZZ_SRC))
+
+$(F)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CLANG $<)
+	$(Q)clang $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(F)/libdrover.a: $(FUZZ_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(F)/fuzz_%: $(F)/obj/tests/fuzz/fuzz_%.o $(F)/libdrover.a
+	$(call say,LINK  $@)
+	$(Q)clang -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LDLIBS)
+
+fuzz: deps
+	@$(MAKE) --no-print-directory fuzz-run
+
+fuzz-run: $(FUZZ_BIN)
+	@for f in $(FUZZ_BIN); do \
+		mkdir -p $(F)/corpus/$$(basename $$f); \
+		echo "fuzz: $$(basename $$f) for $(FUZZ_SECONDS) s"; \
+		$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -max_len=65536 -verbosity=0 \
+			-print_final_stats=1 -artifact_prefix=$(F)/ $(F)/corpus/$$(basename $$f) \
+			2>&1 | grep -E 'stat::number_of_executed_units|ERROR|SUMMARY' ; \
+		ls $(F)/crash-* $(F)/oom-* $(F)/timeout-* 2>/dev/null && exit 1 || true; \
+	done; echo "fuzz: no finding in $(words $(FUZZ_BIN)) targets"
+
+install: all
+	install -d $(BINDIR) $(SBINDIR) $(MANDIR)/man1 $(MANDIR)/man5 $(MANDIR)/man7 $(MANDIR)/man8
+	install -d $(DATADIR) $(COMPDIR) $(UNITDIR)
+	install -m 755 $(B)/drover $(BINDIR)/drover
+	install -m 755 $(B)/droverd $(SBINDIR)/droverd
+	install -m 644 man/*.1 $(MANDIR)/man1
+	install -m 644 man/*.5 $(MANDIR)/man5
+	install -m 644 man/*.7 $(MANDIR)/man7
+	install -m 644 man/*.8 $(MANDIR)/man8
+	install -m 644 ini/*.ini $(DATADIR)
+	$(B)/drover completion bash > $(COMPDIR)/drover
+	install -m 644 scripts/droverd@.service $(UNITDIR)
+
+-include $(shell find $(B)/obj $(F)/obj -name '*.d' 2>/dev/null)
 
 clean:
 	rm -rf build

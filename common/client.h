@@ -9,13 +9,21 @@
  * when it was certainly never executed: the last failure, TIMEOUT or
  * UNREACHABLE. Requests that callers have waiting leave packed together.
  *
+ * AUTO requests go to the leader too, unless a node is named. Where a resend is
+ * safe, one try lasts at most a quarter of the deadline (1 to 5 s), so that a
+ * node that hangs does not use it all up. Sent again after a pause: NOT_LEADER
+ * without a usable hint, BUSY, NO_QUORUM, STALE, UNKNOWN_OUTCOME; at once:
+ * NOT_LEADER with one, a lost link, UNREACHABLE while other nodes are left. All
+ * other statuses are the outcome.
+ *
  * A caller (struct caller) is one sequence of requests: it holds the client id,
  * the next sequence, and per group the newest index seen (session reads). One
  * request of a caller is under way at a time; use many callers for concurrency:
  * they are small.
  *
- * Threads: any for different callers. `done` comes on a hub thread and may
- * start the caller's next request.
+ * Threads: any for different callers. `done` comes on a hub's or NNG's thread,
+ * never from inside client_start; it must not block, and may start the caller's
+ * next request or free the caller.
  */
 #ifndef DROVER_COMMON_CLIENT_H
 #define DROVER_COMMON_CLIENT_H
@@ -43,11 +51,12 @@ struct client_options {
 };
 
 int client_new(struct client **ret_client, const struct client_options *o, struct err *e);
-void client_free(struct client *c); /* fails what is under way, waits for callbacks */
+/* Fails what is under way, waits for callbacks; not from one. */
+void client_free(struct client *c);
 
 struct caller;
 int caller_new(struct caller **ret_caller, struct client *c, struct err *e); /* random client id */
-void caller_free(struct caller *k);
+void caller_free(struct caller *k); /* idle; also after client_free, before hub_free or not */
 uint64_t caller_id(const struct caller *k);
 
 struct client_statement {
@@ -84,7 +93,9 @@ int client_start(struct caller *k, const struct client_request *r, client_done *
 int client_wait(struct caller *k, const struct client_request *r, struct buf *ret_body,
 		struct sql_answer *ret_answer, struct err *e);
 
-/* Control: one node's RPC (blocking), and which connection that is (for feeds). */
+/* Control: one node's RPC (blocking), and which connection that is (for feeds). No redirects, no
+ * resends. node_id 0: any node that is up. An id that was not given with the nodes is known once
+ * that node has answered a hello; ERR_NOT_FOUND, NULL: no such node (yet). */
 int client_rpc(struct client *c, uint32_t node_id, unsigned method, struct slice body,
 	       uint32_t timeout_ms, struct buf *ret_body, struct err *e);
 struct rpc_conn *client_conn(struct client *c, uint32_t node_id);

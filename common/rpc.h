@@ -45,13 +45,18 @@ typedef void rpc_batch_end(void *ctx);
 
 int rpc_server_new(struct rpc_server **ret_server, struct hub *h, const char *address,
 		   rpc_handler *handler, rpc_batch_end *batch_end, void *ctx, struct err *e);
-void rpc_server_free(struct rpc_server *s); /* calls still open may be replied to later: dropped */
+/* Calls still open may be replied to later: dropped. Waits for callbacks: not from one. */
+void rpc_server_free(struct rpc_server *s);
+uint16_t rpc_server_port(const struct rpc_server *s);
 
 unsigned rpc_call_method(const struct rpc_call *c);
 struct slice rpc_call_body(const struct rpc_call *c); /* valid until rpc_reply */
 const struct link_identity *rpc_call_peer(const struct rpc_call *c);
 int64_t rpc_call_left_ms(const struct rpc_call *c); /* <= 0: the caller has given up */
-/* Answers and frees the call. status 0 with a body, or ERR_* with a text as body. */
+/* Answers and frees the call. status 0 with a body, or ERR_* with a text as body. Any thread; a
+ * thread with many answers puts them between link_hold and link_release. An answer that does not
+ * fit into the queue of a slow link becomes ERR_UNKNOWN_OUTCOME, one larger than a frame may be
+ * ERR_LIMIT. */
 void rpc_reply(struct rpc_call *c, int status, struct slice body);
 
 /* Topics: "stats", "events", "log". Any thread; never blocks; no subscribers: nearly free. */
@@ -60,16 +65,20 @@ bool rpc_has_subscribers(struct rpc_server *s, const char *topic);
 
 struct rpc_conn;
 
-/* A connection's state changes, for status displays; may be NULL. Called on hub threads. */
+/* A connection's state changes, for status displays; may be NULL. Called on hub threads, once for
+ * each change, and once if the very first dial fails. */
 typedef void rpc_conn_state(void *ctx, struct rpc_conn *c, bool up, const struct err *why);
 
 int rpc_conn_new(struct rpc_conn **ret_conn, struct hub *h, const char *address,
 		 const struct link_identity *expect, rpc_conn_state *state, void *ctx,
 		 struct err *e);
-void rpc_conn_free(struct rpc_conn *c); /* fails what is in flight with ERR_CLOSED, waits for callbacks */
+void rpc_conn_free(
+	struct rpc_conn *c); /* fails what is in flight with ERR_CLOSED, waits for callbacks */
 bool rpc_conn_is_up(const struct rpc_conn *c);
 const char *rpc_conn_address(const struct rpc_conn *c);
-/* Dial now instead of at the end of the back-off. */
+/* Who answers there, as its hello proved; false while no link was ever open. */
+bool rpc_conn_peer(const struct rpc_conn *c, struct link_identity *ret_peer);
+/* Dial now instead of at the end of the back-off (20 ms, doubled to 1 s, with jitter). */
 void rpc_conn_nudge(struct rpc_conn *c);
 
 /* status 0: body is the answer (valid during the call). Otherwise an ERR_* and body is its text.
@@ -77,7 +86,9 @@ void rpc_conn_nudge(struct rpc_conn *c);
  * Called exactly once for each rpc_start that returned 0, on a hub or NNG thread; may start
  * further requests. */
 typedef void rpc_done(void *ctx, int status, struct slice body);
-/* While the connection is still being made a request waits for it, within its timeout. */
+/* While the connection is being made a request waits for it, within its timeout; if the dial fails,
+ * it fails at once, and so do requests until the next dial: ERR_UNREACHABLE. timeout_ms 0: 10 s.
+ * Requests that a callback starts leave together when it returns. */
 int rpc_start(struct rpc_conn *c, unsigned method, const struct slice *parts, size_t n,
 	      uint32_t timeout_ms, rpc_done *done, void *ctx, struct err *e);
 
