@@ -65,7 +65,8 @@ uint64_t hist_percentile(const struct hist *h, double percent)
 		return 0;
 	if (percent <= 0)
 		return h->min;
-	double rank = ceil(percent / 100 * (double)h->count);
+	/* 99.9 / 100 * 1000 is a little more than 999: not a reason to take the next one. */
+	double rank = ceil(percent / 100 * (double)h->count - 1e-6);
 	if (rank >= (double)h->count)
 		return h->max;
 	uint64_t wanted = rank < 1 ? 1 : (uint64_t)rank;

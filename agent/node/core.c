@@ -23,7 +23,6 @@ struct group {
 	struct raft_run *runs;
 	uint64_t synced;
 	uint64_t deadline_ms;
-	uint64_t yield_ms;   /* leadership may be handed over for lack of room from then on */
 	enum raft_role role; /* as last told */
 	uint64_t term;
 	raft_id leader;
@@ -452,18 +451,6 @@ static uint64_t reads_deadline(const struct core *c, const struct group *g)
 	return deadline;
 }
 
-/* On a full disk somebody else should lead. */
-static int yield_without_room(struct core *c, struct core_now t, uint32_t group, struct err *e)
-{
-	struct group *g = &c->groups[group];
-	bool room = wal_room(c->o.wal) && (!c->o.ports.room || c->o.ports.room(c->o.ports.ctx));
-
-	if (room || g->role != RAFT_LEADER || t.now_ms < g->yield_ms)
-		return 0;
-	g->yield_ms = t.now_ms + CORE_YIELD_MS;
-	return core_transfer(c, t, group, 0, NULL, e);
-}
-
 int core_tick(struct core *c, struct core_now t, uint64_t *ret_deadline_ms, struct err *e)
 {
 	uint64_t deadline = UINT64_MAX;
@@ -474,8 +461,9 @@ int core_tick(struct core *c, struct core_now t, uint64_t *ret_deadline_ms, stru
 		reads_expire(c, i, t.now_ms);
 		if (t.now_ms >= g->deadline_ms) {
 			rc = step(c, i, event(t, RAFT_EV_TICK), NULL, 0, NULL, e);
-			if (rc == 0)
-				rc = yield_without_room(c, t, i, e);
+			/* On a full disk somebody else should lead. */
+			if (rc == 0 && g->role == RAFT_LEADER && !wal_room(c->o.wal))
+				rc = core_transfer(c, t, i, 0, NULL, e);
 		}
 		if (rc == 0)
 			rc = group_reads_begin(c, t, i, e);

@@ -12,9 +12,7 @@
  * the error and the caller must end the process.
  *
  * Disk full: while wal_room() is false proposals are refused, appends of peers
- * are dropped as if lost, and leadership is handed over; handed over it is also
- * while the `room` port says that there is none for the data. Not more often
- * than every CORE_YIELD_MS, so that it does not go round when all disks are full.
+ * are dropped as if lost, and leadership is handed over.
  */
 #ifndef DROVER_AGENT_NODE_CORE_H
 #define DROVER_AGENT_NODE_CORE_H
@@ -22,7 +20,6 @@
 #include "agent/raft/raft.h"
 #include "agent/wal/wal.h"
 
-#define CORE_YIELD_MS 5000
 #define CORE_GROUPS_MAX 33 /* meta and up to 32 data groups */
 
 struct core;
@@ -66,8 +63,6 @@ struct core_ports {
 	/* These reads may run once `index` is applied; 0: leadership is unsure, or the deadline
 	 * passed; nothing was confirmed. */
 	void (*reads)(void *ctx, uint32_t group, struct core_read *list, uint64_t index);
-	/* Is there room for the data? NULL: always. */
-	bool (*room)(void *ctx);
 };
 
 struct core_options {

@@ -25,6 +25,7 @@ enum loop_mail_kind {
 	LOOP_SENT,
 	LOOP_UNREACHABLE,
 	LOOP_TERMS,
+	LOOP_STEP_ASIDE,
 	LOOP_RETIRE,
 	LOOP_STOP,
 };
@@ -180,6 +181,11 @@ void loop_terms(struct loop *l, uint32_t peer, struct slice terms)
 	mailbox_post(&l->box, &m->mail);
 }
 
+void loop_step_aside(struct loop *l, uint32_t group)
+{
+	mailbox_post(&l->box, &mail_new(l, LOOP_STEP_ASIDE, group)->mail);
+}
+
 void loop_retire(struct loop *l)
 {
 	mailbox_post(&l->box, &mail_new(l, LOOP_RETIRE, 0)->mail);
@@ -276,13 +282,6 @@ static void port_reads(void *ctx, uint32_t group, struct core_read *list, uint64
 		else
 			job_fail_not_leader(job);
 	}
-}
-
-static bool port_room(void *ctx)
-{
-	struct loop *l = ctx;
-
-	return atomic_load(&l->node->full) == 0;
 }
 
 /* --- the thread that reads old entries for slow peers --- */
@@ -437,6 +436,8 @@ static int core_mail(struct loop *l, struct loop_mail *m, struct err *e)
 				 m->size_bytes, e);
 	case LOOP_UNREACHABLE:
 		return core_unreachable(l->core, now(l), m->peer, e);
+	case LOOP_STEP_ASIDE:
+		return core_transfer(l->core, now(l), m->group, 0, NULL, e);
 	case LOOP_RETIRE:
 		return core_retire(l->core, now(l), e);
 	case LOOP_TERMS:
@@ -547,8 +548,7 @@ static void core_options_init(struct loop *l)
 			  .commit = port_commit,
 			  .role = port_role,
 			  .proposed = port_proposed,
-			  .reads = port_reads,
-			  .room = port_room},
+			  .reads = port_reads},
 	};
 	for (uint32_t i = 0; i < conf->peers_n; i++) {
 		if (conf->peers[i].role == CONF_REPLICA)

@@ -29,6 +29,9 @@ void loop_transfer(struct loop *l, struct job *take_job);
 void loop_unreachable(struct loop *l, uint32_t peer);
 void loop_terms(struct loop *l, uint32_t peer, struct slice terms);
 
+/* This node cannot go on leading the group: somebody else should. */
+void loop_step_aside(struct loop *l, uint32_t group);
+
 /* Hands over leadership of every group led here, and takes none over any more; returns at once. */
 void loop_retire(struct loop *l);
 

@@ -40,7 +40,6 @@ struct node {
 	atomic_uint_fast64_t writes; /* requests that changed something, as leader */
 	atomic_uint_fast64_t reads;  /* requests answered by reading */
 	atomic_bool stopping;
-	atomic_uint full; /* shards for whose SQLite files there is no room */
 	/* Rates of the last second, by the background thread. */
 	_Atomic double writes_per_s, reads_per_s;
 };

@@ -105,8 +105,9 @@ static void turn_to_write(struct job *job)
 	service_write(job);
 }
 
-/* An error may only mean that this node has not seen a table, a column or a row yet that others have:
- * then whoever can write has the last word. What cannot be parsed will not parse there either. */
+/* An error may only mean that this node has not seen a table, a column or a row yet that others
+ * have: then whoever can write has the last word. What cannot be parsed will not parse there
+ * either. */
 static bool may_be_behind(const struct job *job)
 {
 	const struct store_request *r = &job->request;

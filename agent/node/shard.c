@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 #define SWEEP_MS 50
-#define FULL_RETRY_MS 1000
+#define STALL_MS 1000
 
 static void post(struct shard *s, const struct shard_mail *m)
 {
@@ -108,21 +108,20 @@ bool shard_idle(const struct shard *s)
 	return !s->proposing && !s->inflight;
 }
 
-void shard_no_room(struct shard *s, const struct err *e)
+void shard_store_failed(struct shard *s, const struct err *e)
 {
-	if (!s->full_told) {
-		s->full_told = true;
-		log_error("store", "%s: %s; no writes here until there is room again", s->name,
+	static struct log_limit limit;
+	uint64_t left_out;
+
+	if (e->code != ERR_DISK_FULL && e->code != ERR_NOMEM)
+		node_fatal(s->node, "store", e);
+	if (log_allowed(&limit, &left_out))
+		log_error("store", "%s: %s; writes wait, trying again every second", s->name,
 			  e->text);
-		atomic_fetch_add(&s->node->full, 1);
-	}
-	s->full = true;
-	s->full_try_ms = clock_mono_ms() + FULL_RETRY_MS;
-	s->want_flush = false;
 	shard_take_back(s);
-	atomic_store(&s->applied_shown, s->applied);
-	if (s->applied < s->commit && atomic_load(&s->behind_since_us) == 0)
-		atomic_store(&s->behind_since_us, clock_mono_us());
+	s->stalled_until_ms = clock_mono_ms() + STALL_MS;
+	if (s->leader)
+		loop_step_aside(s->node->loop, s->group);
 }
 
 /* Commits SQLite's transactions if nothing speculative lies in them; otherwise no new batch begins
@@ -136,12 +135,8 @@ void shard_flush_now(struct shard *s)
 		return;
 	}
 	int rc = store_flush(s->store, 0, &e);
-	if (rc == ERR_DISK_FULL) {
-		shard_no_room(s, &e);
-		return;
-	}
 	if (rc < 0 && rc != ERR_BUSY)
-		node_fatal(s->node, "store", &e);
+		shard_store_failed(s, &e);
 	s->want_flush = rc == ERR_BUSY;
 	if (rc == 0)
 		atomic_store(&s->flushed_shown, s->applied);
@@ -288,8 +283,8 @@ static void *run(void *arg)
 		serve_waiting(s);
 		if (s->waiting.first && clock_mono_us() + SWEEP_MS * 1000u < wake_us)
 			wake_us = clock_mono_us() + SWEEP_MS * 1000u;
-		if (s->full && clock_mono_us() + FULL_RETRY_MS * 1000u < wake_us)
-			wake_us = clock_mono_us() + FULL_RETRY_MS * 1000u;
+		if (s->stalled_until_ms != 0 && s->stalled_until_ms * 1000 < wake_us)
+			wake_us = s->stalled_until_ms * 1000;
 		/* Work that was held back by a flush goes on at once. */
 		if (shard_may_begin(s))
 			wake_us = 0;

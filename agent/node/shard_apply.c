@@ -128,20 +128,15 @@ static int begin_digest(struct shard *s, uint64_t index, struct err *e)
 	return rc;
 }
 
-static void apply_mark(struct shard *s, uint64_t index)
+static int apply_mark(struct shard *s, uint64_t index, struct err *e)
 {
-	struct err e;
+	struct err why;
 
-	int rc = store_flush(s->store, 0, &e);
-	if (rc == ERR_DISK_FULL) {
-		shard_no_room(s, &e);
-		return;
-	}
-	if (rc < 0)
-		node_fatal(s->node, "store", &e);
-	if (begin_digest(s, index, &e) < 0)
+	int rc = store_flush(s->store, 0, e);
+	if (rc == 0 && begin_digest(s, index, &why) < 0)
 		log_warn("store", "%s: no digest at %llu: %s", s->name, (unsigned long long)index,
-			 e.text);
+			 why.text);
+	return rc;
 }
 
 static bool is_mark(const struct wal_entry *entry)
@@ -198,30 +193,20 @@ void shard_catalogue_first(struct shard *s)
 	load_catalogue(s);
 }
 
-/* An entry that is not one of this node's own speculative batches. false: there was no room for it.
- */
-static bool apply_entry(struct shard *s, const struct wal_entry *entry)
+/* An entry that is not one of this node's own speculative batches. */
+static int apply_entry(struct shard *s, const struct wal_entry *entry, struct err *e)
 {
 	struct slice payload = blob_slice(entry->data);
-	struct err e;
 	bool mark = is_mark(entry);
 
 	if (entry->kind != RAFT_ENTRY_DATA || mark)
 		payload.n = 0;
-	int rc = store_apply(s->store, entry->index, entry->term, payload, &e);
-	if (rc == ERR_DISK_FULL) {
-		shard_no_room(s, &e);
-		return false;
-	}
-	if (rc < 0)
-		node_fatal(s->node, "store", &e);
-	if (mark)
-		apply_mark(s, entry->index);
-	if (s->full)
-		return false;
-	if (s->leader && entry->term == s->term)
+	int rc = store_apply(s->store, entry->index, entry->term, payload, e);
+	if (rc == 0 && mark)
+		rc = apply_mark(s, entry->index, e);
+	if (rc == 0 && s->leader && entry->term == s->term)
 		s->ready = true;
-	return true;
+	return rc;
 }
 
 static struct batch *take_inflight(struct shard *s)
@@ -263,37 +248,24 @@ static void apply_from_log(struct shard *s, uint64_t to)
 	    0)
 		node_fatal(s->node, "log", &e);
 	assert(n > 0);
-	for (size_t i = 0; i < n && apply_entry(s, &entries[i]); i++)
-		settle(s, entries[i].index);
+	int rc = 0;
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		rc = apply_entry(s, &entries[i], &e);
+		if (rc == 0)
+			settle(s, entries[i].index);
+	}
 	wal_entries_unref(entries, n);
-}
-
-/* After a while without room: applies a little and lets SQLite commit it. */
-static bool find_room(struct shard *s)
-{
-	if (clock_mono_ms() < s->full_try_ms)
-		return false;
-	s->full = false;
-	if (s->applied < s->commit)
-		apply_from_log(s, s->commit);
-	if (s->full)
-		return false;
-	shard_flush_now(s);
-	if (s->full)
-		return false;
-	s->full_told = false;
-	atomic_fetch_sub(&s->node->full, 1);
-	log_info("store", "%s: there is room again", s->name);
-	return true;
+	if (rc < 0)
+		shard_store_failed(s, &e);
 }
 
 void shard_apply_committed(struct shard *s)
 {
 	uint64_t before = s->applied;
 
-	if (s->full && !find_room(s))
-		return;
-	while (s->applied < s->commit && !s->full) {
+	if (s->stalled_until_ms != 0 && clock_mono_ms() >= s->stalled_until_ms)
+		s->stalled_until_ms = 0;
+	while (s->applied < s->commit && s->stalled_until_ms == 0) {
 		struct batch *own = s->inflight;
 		if (own && !s->taken_back && own->index == s->applied + 1 && !own->mark) {
 			store_committed(s->store, own->index);
@@ -306,9 +278,10 @@ void shard_apply_committed(struct shard *s)
 			apply_from_log(s, to);
 		}
 	}
-	if (s->applied == before || s->full)
+	if (s->applied == before)
 		return;
-	atomic_store(&s->behind_since_us, 0);
+	if (s->applied == s->commit)
+		atomic_store(&s->behind_since_us, 0);
 	if (s->group == CATALOGUE_META_GROUP)
 		load_catalogue(s);
 }

@@ -71,15 +71,13 @@ struct shard {
 	struct batch **inflight_last;
 	unsigned inflight_n;
 	bool taken_back; /* the store holds none of inflight: they come back through the log */
-	bool fence;	 /* a MARK is under way: nothing new until it is applied */
+	uint64_t stalled_until_ms; /* the store had no room or memory: tried again then; 0: all is
+				      well */
+	bool fence;		   /* a MARK is under way: nothing new until it is applied */
 
 	struct job_list waiting; /* for their index */
 	uint64_t sweep_ms;	 /* when waiting's deadlines were last looked at */
 	bool want_flush;
-
-	bool full; /* SQLite found no room: nothing is executed or applied until a try succeeds */
-	bool full_told; /* since the first failure, until there is room again */
-	uint64_t full_try_ms;
 
 	struct store_request **requests; /* a batch's, conf->batch_requests of them */
 	struct buf payload;
@@ -107,10 +105,10 @@ bool shard_idle(const struct shard *s); /* no batch under way */
 void shard_apply_committed(struct shard *s);
 
 /* shard.c */
+/* The store could not take something. Without room or memory the shard takes everything back, leads
+ * no more, and tries again after a while; other errors end the process. */
+void shard_store_failed(struct shard *s, const struct err *e);
 void shard_flush_now(struct shard *s);
-/* SQLite's files have no room. What they lack is in the log: takes it back, to be applied again
- * when there is room. Until then this node takes no writes and should not lead. */
-void shard_no_room(struct shard *s, const struct err *e);
 void shard_free_batch(struct batch *b);
 
 #endif

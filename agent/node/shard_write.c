@@ -22,8 +22,8 @@ static bool may_begin(const struct shard *s)
 {
 	unsigned max = s->group == CATALOGUE_META_GROUP ? 1 : s->node->conf->batches_inflight;
 
-	return s->ready && s->queue.first && !s->proposing && !s->want_flush && !s->fence &&
-	       !s->taken_back && s->inflight_n < max;
+	return s->ready && s->queue.first && s->stalled_until_ms == 0 && !s->proposing &&
+	       !s->want_flush && !s->fence && !s->taken_back && s->inflight_n < max;
 }
 
 static struct batch *batch_new(void)
@@ -141,13 +141,8 @@ static void execute(struct shard *s, struct job_list *jobs)
 	int rc = store_execute(s->store, ns, s->requests, n, clock_wall_us(), &s->payload, &e);
 	if (rc < 0) {
 		/* SQLite gave up on the transaction: start again from what is committed. */
-		if (rc != ERR_NOT_FOUND) {
-			log_warn("store", "%s: a batch was given up: %s", s->name, e.text);
-			if (rc == ERR_DISK_FULL)
-				shard_no_room(s, &e);
-			else
-				shard_take_back(s);
-		}
+		if (rc != ERR_NOT_FOUND)
+			shard_store_failed(s, &e);
 		for (size_t i = 0; i < n; i++)
 			job_fail_err(list[i], &e);
 		free(b);
@@ -193,11 +188,11 @@ bool shard_may_begin(const struct shard *s)
 	return s->leader && may_begin(s);
 }
 
-static void fail_full(struct shard *s, struct job *job)
+static void fail_queue_full(struct shard *s)
 {
-	job_fail(job, ERR_DISK_FULL,
-		 "the disk of %s is full: it takes no writes until there is room",
-		 s->node->conf->name);
+	for (struct job *job; (job = job_list_take(&s->queue));)
+		job_fail(job, ERR_DISK_FULL, "node %s has no space left for the data; free some",
+			 s->node->conf->name);
 }
 
 void shard_begin_batches(struct shard *s)
@@ -209,11 +204,8 @@ void shard_begin_batches(struct shard *s)
 			job_fail_not_leader(job);
 		return;
 	}
-	if (s->full) {
-		for (struct job *job; (job = job_list_take(&s->queue));)
-			fail_full(s, job);
-		return;
-	}
+	if (s->stalled_until_ms != 0)
+		fail_queue_full(s);
 	while (may_begin(s)) {
 		if (take_batch(s, &jobs) == 0)
 			continue;
@@ -248,9 +240,12 @@ void shard_on_proposed(struct shard *s, struct batch *b, uint64_t index, uint64_
 		s->taken_back = false;
 	if (b->mark)
 		s->fence = false;
+	bool full = index == 0 && s->leader && !wal_room(s->node->wal);
 	for (struct job *job; (job = job_list_take(&b->writes));) {
-		if (index == 0 && s->leader && !wal_room(s->node->wal))
-			fail_full(s, job);
+		if (full)
+			job_fail(job, ERR_DISK_FULL,
+				 "node %s has no space left for its log; free some",
+				 s->node->conf->name);
 		else if (index == 0)
 			job_fail_not_leader(job);
 		else

@@ -415,7 +415,7 @@ int applier_run(struct applier *a, struct slice payload, uint64_t index, struct 
 			sequence = rec.sequence;
 			done.hlc_us = rec.hlc_us;
 		} else if (rec.kind == RECORD_END) {
-			if (sessions && client)
+			if (sessions && client && sequence)
 				code = sessions_put(sessions, client, sequence, index, ordinal,
 						    rec.answer, e);
 			ordinal++;

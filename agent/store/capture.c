@@ -1,6 +1,7 @@
 #include "agent/store/capture.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -130,6 +131,13 @@ static void put_insert(struct capture *k, sqlite3 *db, struct schema_table *t, i
 	}
 }
 
+/* Is the value perhaps an integer that went through a real and lost digits? */
+static bool lost_digits(const struct schema_column *column, const struct value *v)
+{
+	return column->mistyped && v->type == VALUE_REAL && fabs(v->r) >= 9007199254740992.0 &&
+	       fabs(v->r) <= 9223372036854775808.0;
+}
+
 static void put_key(struct capture *k, sqlite3 *db, struct schema_table *t, int64_t rowid)
 {
 	if (t->rowid) {
@@ -137,10 +145,16 @@ static void put_key(struct capture *k, sqlite3 *db, struct schema_table *t, int6
 		return;
 	}
 	for (uint32_t i = 0; i < t->keys_n; i++) {
+		const struct schema_column *column = &t->columns[t->keys[i]];
 		sqlite3_value *v;
-		if (!get_old(k, db, t->columns[t->keys[i]].row_at, &v))
+		if (!get_old(k, db, column->row_at, &v))
 			return;
 		struct value value = connection_value(v);
+		if (lost_digits(column, &value))
+			fail(k, ERR_UNSUPPORTED,
+			     "a row whose key holds an integer above 2^53 cannot be changed here: "
+			     "put the key's columns first in the table, or use a rowid",
+			     t->name);
 		value_put(k->out, &value);
 	}
 }
@@ -165,7 +179,8 @@ static void put_update(struct capture *k, sqlite3 *db, struct schema_table *t, i
 		    !get_new(k, db, column->update_at, &new))
 			return;
 		struct value was = connection_value(old), is = connection_value(new);
-		bool unknown = was.type == VALUE_NULL && column->has_default;
+		bool unknown = (was.type == VALUE_NULL && column->has_default) ||
+			       lost_digits(column, &was);
 		if (!unknown && value_eq(&was, &is))
 			continue;
 		mask_set(b, mask_at, i);

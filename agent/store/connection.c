@@ -158,11 +158,6 @@ int connection_error(struct connection *c, struct err *e)
 	return code;
 }
 
-bool connection_fatal(int code)
-{
-	return code == ERR_IO || code == ERR_DISK_FULL || code == ERR_CORRUPT || code == ERR_BUSY;
-}
-
 int connection_exec(struct connection *c, const char *sql, struct err *e)
 {
 	bool before = c->internal;

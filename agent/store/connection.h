@@ -42,8 +42,6 @@ void connection_close(struct connection *c);
 
 /* The last failed call as an error: SQLite's own text. */
 int connection_error(struct connection *c, struct err *e);
-/* Says that the data or the disk is at fault, not the statement. */
-bool connection_fatal(int code);
 
 /* The store's own SQL. */
 int connection_exec(struct connection *c, const char *sql, struct err *e);

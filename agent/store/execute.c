@@ -197,8 +197,12 @@ static int execute_request(struct batch *b, struct store_request *r, struct err 
 	buf_clear(&r->results);
 	code = undo(b, &run, e);
 	run_done(&run);
-	/* The disk, not the statement: the caller has to know. */
-	if (!code && connection_fatal(r->status) && r->status != ERR_BUSY) {
+	/* SQLITE_FULL is also how SQLite says that a table has no rowid left. When what was in the
+	 * transaction could be kept, it is this request's trouble; a disk that is really full shows
+	 * at the next commit at the latest. */
+	if (!code && r->status == ERR_DISK_FULL)
+		r->status = r->err.code = ERR_SQL;
+	if (!code && (r->status == ERR_IO || r->status == ERR_CORRUPT)) {
 		*e = r->err;
 		code = r->status;
 	}

@@ -73,7 +73,8 @@ void reader_free(struct reader *r)
 }
 
 /* *ret_link is NULL when the namespace has no file, or one that is just being made. */
-static int link_open(struct reader *r, const char *path, struct reader_link **ret_link, struct err *e)
+static int link_open(struct reader *r, const char *path, struct reader_link **ret_link,
+		     struct err *e)
 {
 	sqlite3_vfs *vfs = sqlite3_vfs_find(r->vfs);
 	struct connection_options o = {
@@ -117,7 +118,8 @@ static int link_open(struct reader *r, const char *path, struct reader_link **re
 	return 0;
 }
 
-static int link_get(struct reader *r, const char *path, struct reader_link **ret_link, struct err *e)
+static int link_get(struct reader *r, const char *path, struct reader_link **ret_link,
+		    struct err *e)
 {
 	struct reader_link **at = &r->links, *k;
 

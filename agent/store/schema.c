@@ -18,6 +18,7 @@
 struct declared {
 	char *name;
 	bool has_default;
+	bool real;  /* SQLite's affinity */
 	int pk;	    /* place in the primary key from 1, or 0 */
 	int hidden; /* 0, or 2 VIRTUAL, 3 STORED */
 };
@@ -148,6 +149,15 @@ static void declared_free(struct declared *d, size_t n)
 	free(d);
 }
 
+/* SQLite's rules for a declared type. */
+static bool is_real(const char *type)
+{
+	if (!type || strcasestr(type, "INT") || strcasestr(type, "CHAR") ||
+	    strcasestr(type, "CLOB") || strcasestr(type, "TEXT") || strcasestr(type, "BLOB"))
+		return false;
+	return strcasestr(type, "REAL") || strcasestr(type, "FLOA") || strcasestr(type, "DOUB");
+}
+
 static int read_columns(struct schema *s, const char *name, struct declared **ret_columns,
 			size_t *ret_n, struct err *e)
 {
@@ -170,6 +180,7 @@ static int read_columns(struct schema *s, const char *name, struct declared **re
 		}
 		d[n++] = (struct declared){
 			.name = column,
+			.real = is_real((const char *)sqlite3_column_text(stmt, 2)),
 			.has_default = sqlite3_column_type(stmt, 4) != SQLITE_NULL,
 			.pk = sqlite3_column_int(stmt, 5),
 			.hidden = sqlite3_column_int(stmt, 6),
@@ -273,6 +284,21 @@ static void check_offered(struct schema_table *t, const struct declared *d, int 
 					    "KEY: put the key first");
 }
 
+/* Where a column stands in the index that holds a table without rowid: the key's columns first,
+ * then the other stored ones. */
+static size_t place_in_index(const struct declared *d, size_t n, size_t column)
+{
+	size_t keys = 0, before = 0;
+
+	if (d[column].pk)
+		return (size_t)d[column].pk - 1;
+	for (size_t i = 0; i < n; i++) {
+		keys += d[i].pk > 0;
+		before += i < column && !d[i].pk && d[i].hidden != 2;
+	}
+	return keys + before;
+}
+
 /* Sets the table's columns, keys and definition from what was declared. */
 static int describe(struct schema_table *t, const struct declared *d, size_t n, int alias,
 		    struct err *e)
@@ -294,11 +320,13 @@ static int describe(struct schema_table *t, const struct declared *d, size_t n, 
 		if (d[i].hidden || (t->rowid && (int)i == alias))
 			continue;
 		uint32_t column = t->columns_n++;
+		size_t stands = t->rowid ? at : place_in_index(d, n, i);
 		names[column] = d[i].name;
 		t->columns[column] = (struct schema_column){
 			.row_at = t->rowid ? at : (uint16_t)i,
 			.update_at = at,
 			.has_default = d[i].has_default,
+			.mistyped = stands != i && stands < n && d[stands].real && !d[i].real,
 			.key = !t->rowid && d[i].pk > 0,
 		};
 		if (!t->rowid && d[i].pk > 0) {

@@ -10,6 +10,8 @@
  *     key in another column's place;
  *   - columns named rowid, oid and _rowid_ all three, without an INTEGER
  *     PRIMARY KEY: no name is left to reach the rowid by.
+ * A row is refused when it is changed whose key in a table without rowid is an
+ * integer above 2^53 that the hook reports as a real (see `mistyped`).
  *
  * Threads: as the connection's.
  */
@@ -29,6 +31,8 @@ struct schema_column {
 	uint16_t row_at;
 	uint16_t update_at; /* sqlite3_preupdate_new of an update */
 	bool has_default;   /* a row from before ADD COLUMN reads as NULL, but is not */
+	bool mistyped;	    /* the hook takes another column's type, REAL, for its own: old integers
+			       come as reals, and above 2^53 are no more what they were */
 	bool key;	    /* of a table without rowid */
 };
 

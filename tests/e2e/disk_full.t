@@ -40,6 +40,11 @@ run_is 0 'three nodes with small disks start' d start all
 holds 'the cluster is healthy' wait_health healthy
 must_write 'CREATE TABLE t(x INTEGER PRIMARY KEY, b BLOB)'
 must_write 'INSERT INTO t VALUES(1, randomblob(100))'
+# Reading it makes a node put it into its file; only then can a full disk not keep it from readers.
+for n in 1 2 3; do
+	sql 'SELECT count(*) FROM t WHERE x = 1' "$n" --read linearizable
+	is "$value" 1 "node $n has the first row"
+done
 pids="$(pid_of 1) $(pid_of 2) $(pid_of 3)"
 alive() {
 	local pid

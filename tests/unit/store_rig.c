@@ -265,6 +265,19 @@ static sqlite3 *plain_open(const char *dir, uint64_t ns)
 	return db;
 }
 
+/* A row that SQLite itself let pass a constraint (it has such corners) is compared, not judged; a
+ * damaged file is never fine. */
+static void check_integrity(struct buf *b, sqlite3 *db)
+{
+	size_t at = b->len;
+
+	dump_query(b, db, "PRAGMA integrity_check");
+	const char *found = buf_str(b) + at;
+	if (strstr(found, "malformed") || strstr(found, "missing from") ||
+	    strstr(found, "wrong #") || strstr(found, "Page") || strstr(found, "Tree"))
+		fail_msg("integrity_check: %.500s", found);
+}
+
 /* Not by the store's own means: a mistake there must not hide itself. Columns by SELECT *, with
  * the rowid in front where there is one. */
 char *rig_dump(const char *dir, uint64_t ns)
@@ -301,11 +314,7 @@ char *rig_dump(const char *dir, uint64_t ns)
 		sqlite3_free(sql);
 	}
 	sqlite3_finalize(tables);
-	struct buf check;
-	buf_init(&check, 1 << 20);
-	dump_query(&check, db, "PRAGMA integrity_check");
-	assert_string_equal(buf_str(&check), "'ok'\n");
-	buf_done(&check);
+	check_integrity(&b, db);
 	sqlite3_close(db);
 	assert_true(buf_ok(&b));
 	char *text = strdup(buf_str(&b));

@@ -1,13 +1,12 @@
 /* The load engine against a client of this test's own: tables in memory, answers from two threads,
  * and lies on demand. It takes the place of common/client.c when this program is linked. */
 #include "console/load/load.h"
-#include "console/load/report.h"
 
-#include <jansson.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -585,59 +584,6 @@ static void a_full_queue_is_counted_as_failure_and_tried_again(void **state)
 	load_free(load);
 }
 
-static void the_interval_line_has_its_shape(void **state)
-{
-	struct load_counts before = {.ops = 7, .ok = 7, .reads = 7, .latency_us_sum = 1};
-	struct load_counts now = {.ops = 460,
-				  .ok = 452,
-				  .failed = 8,
-				  .reads = 98,
-				  .writes = 362,
-				  .latency_us_sum = 1 + 453 * 12340,
-				  .elapsed_us = 5000000};
-	char *text;
-	size_t n;
-	FILE *f = open_memstream(&text, &n);
-
-	(void)state;
-	report_interval(f, &before, &now);
-	fclose(f);
-	assert_string_equal(text, "[   5.0s] Ops: 453 (90.6/s) | Success: 445 (98.2%) | Failed: 8 "
-				  "| Conflicts: 0 | Reads: 91 | Writes: 362 | Avg Latency: "
-				  "12.34ms\n");
-	free(text);
-}
-
-static void the_json_report_has_the_promised_fields(void **state)
-{
-	static const char *const fields[] = {"duration_s", "ops",	"ops_per_s", "ok",
-					     "failed",	   "unknown",	"conflicts", "reads",
-					     "writes",	   "latency_ms"};
-	struct report r = {.checked = true, .workers = 3};
-	char *text;
-	size_t n;
-	FILE *f = open_memstream(&text, &n);
-
-	(void)state;
-	r.counts = (struct load_counts){.ops = 10, .ok = 9, .failed = 1, .elapsed_us = 1000000};
-	for (unsigned i = 0; i < 10; i++)
-		hist_add(&r.latency, 1000);
-	r.errors[r.errors_n++] = (struct load_error){ERR_TIMEOUT, 1, "slow"};
-	report_json(f, &r);
-	fclose(f);
-	json_t *root = json_loads(text, 0, NULL);
-	assert_non_null(root);
-	for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-		assert_non_null(json_object_get(root, fields[i]));
-	assert_true(json_is_true(json_object_get(root, "verified")));
-	assert_true(json_number_value(
-			    json_object_get(json_object_get(root, "latency_ms"), "p99")) == 1.0);
-	assert_true(json_number_value(json_object_get(root, "ops_per_s")) == 10.0);
-	json_decref(root);
-	assert_null(strchr(text, '\n')[1] ? text : NULL);
-	free(text);
-}
-
 #define T(f) cmocka_unit_test_setup_teardown(f, open_cluster, close_cluster)
 
 int main(void)
@@ -654,8 +600,6 @@ int main(void)
 		T(a_fill_writes_every_key_in_spite_of_failures),
 		T(a_rate_holds_the_load_back_and_a_duration_ends_it),
 		T(a_full_queue_is_counted_as_failure_and_tried_again),
-		cmocka_unit_test(the_interval_line_has_its_shape),
-		cmocka_unit_test(the_json_report_has_the_promised_fields),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

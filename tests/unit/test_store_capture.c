@@ -350,6 +350,19 @@ static void keys_beyond_exact_reals_arrive(void **state)
 		    "(140737488355329, '1e3', ''),(4503599627370497, -9223372036854775808, 'a')");
 	rig_must(g, "UPDATE w SET k=k+1; UPDATE w SET n=n+1; UPDATE w SET t=t||'z'");
 	rig_must(g, "DELETE FROM w WHERE t LIKE '2%'");
+	/* SQLite's hook takes r's type for k's here. */
+	rig_must(g, "CREATE TABLE x(r REAL, k INTEGER PRIMARY KEY) WITHOUT ROWID");
+	rig_must(g, "INSERT INTO x VALUES(1.5, 9007199254740993),(2.5, 5),(3, 6)");
+	rig_must(g, "UPDATE x SET r=9, k=k+10 WHERE k<10; DELETE FROM x WHERE k=16");
+	rig_refused(g, "UPDATE x SET r=9", ERR_UNSUPPORTED, "2^53");
+	rig_refused(g, "DELETE FROM x", ERR_UNSUPPORTED, "2^53");
+	rig_must(g, "CREATE TABLE y(k INTEGER PRIMARY KEY, r REAL, n) WITHOUT ROWID");
+	rig_must(g, "INSERT INTO y VALUES(9007199254740993, 1, 1),(9007199254740995, 2, 2)");
+	rig_must(g, "UPDATE y SET r=r+1, k=k+2; DELETE FROM y WHERE r=2");
+	/* The same confusion, by a VIRTUAL column, in what an update compares. */
+	rig_must(g, "CREATE TABLE z(a, v AS (a) VIRTUAL, n, r REAL, m)");
+	rig_must(g, "INSERT INTO z(n, m) VALUES(9007199254740993, 9007199254740993)");
+	rig_must(g, "UPDATE z SET n=9007199254740992.0, m=9007199254740992.0");
 	rig_same(g);
 }
 
