@@ -10,7 +10,7 @@
 #include <time.h>
 
 #define SCAN_BYTES (1u << 20) /* about so much in one answer */
-#define SETUP_MS 20000
+#define SETUP_MS 5000	      /* a request itself is tried again for its whole timeout */
 #define PAUSE_MS 50
 
 /* Sends until it is acknowledged or certainly wrong, at most until deadline_ms. For requests that

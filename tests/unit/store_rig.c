@@ -301,7 +301,8 @@ char *rig_dump(const char *dir, uint64_t ns)
 			 SQLITE_OK);
 	while (sqlite3_step(tables) == SQLITE_ROW) {
 		const char *name = (const char *)sqlite3_column_text(tables, 0);
-		bool sequence = strcmp(name, "sqlite_sequence") == 0;
+		/* In SQLite's own tables the order of rows is an accident. */
+		bool sequence = strncmp(name, "sqlite_", 7) == 0;
 		buf_printf(&b, "-- %s\n", name);
 		char *sql = sqlite3_mprintf(sequence ? "SELECT * FROM \"%w\" ORDER BY 1, 2"
 						     : "SELECT rowid, * FROM \"%w\" ORDER BY 1",

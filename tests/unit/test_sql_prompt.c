@@ -1,11 +1,13 @@
 /* The SQL prompt and scripts, against an executor that writes down what it is sent. */
-#include "console/sql/session.h"
+#include "console/check/janitor.h"
+#include "console/sql/prompt.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -285,6 +287,30 @@ static void results_of_statements_without_rows_are_told(void **state)
 	assert_string_equal(printed(), "ok, 1 row changed\nok, 1 row changed\nok, 1 row changed\n");
 }
 
+static void the_history_has_a_folder_of_its_owner_only(void **state)
+{
+	char folder[] = "/tmp/test_sql_prompt.XXXXXX", nested[64], path[256], expected[128];
+	struct stat st;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(nested, sizeof nested, "%s/not/there", folder);
+	setenv("XDG_STATE_HOME", nested, 1);
+	assert_true(prompt_history_path(path, sizeof path));
+	snprintf(expected, sizeof expected, "%s/drover/history", nested);
+	assert_string_equal(path, expected);
+	snprintf(expected, sizeof expected, "%s/drover", nested);
+	assert_int_equal(stat(expected, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0700);
+	unsetenv("XDG_STATE_HOME");
+	setenv("HOME", nested, 1);
+	assert_true(prompt_history_path(path, sizeof path));
+	assert_non_null(strstr(path, "/not/there/.local/state/drover/history"));
+	unsetenv("HOME");
+	assert_false(prompt_history_path(path, sizeof path));
+	janitor_remove(folder);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, open_session, close_session)
 
 int main(void)
@@ -305,6 +331,7 @@ int main(void)
 		T(backslash_commands_are_known),
 		T(a_file_is_run_from_the_prompt),
 		T(results_of_statements_without_rows_are_told),
+		cmocka_unit_test(the_history_has_a_folder_of_its_owner_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

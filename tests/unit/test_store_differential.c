@@ -223,6 +223,8 @@ static void compare(struct world *w)
 {
 	struct rig *g = &w->g;
 
+	if (g->log_n == 0)
+		return; /* a rewind took the first entry: there may be no file yet */
 	commit(w, g->log_n);
 	feed(w, &w->nodes[1], w->committed);
 	flush(w, &w->nodes[0]);
