@@ -84,6 +84,8 @@ is "$(j '$_->{name}')" n1 'of this node'
 address=$(run d status -o json; j '$N{$G{1}{leader_id}}{addresses}{rpc}')
 run "$stranger" "$address" "$cluster" admin "$user_key" 3 sql 'SELECT x FROM t'
 is "$out" "$(printf '0\n42')" 'and an answer to SQL'
+as_user feed stats
+is "$out" "$(printf 'stats 1\nstats 2')" 'and what it subscribes to'
 
 for kind in version name; do
 	as_user hello "$kind"

@@ -7,6 +7,7 @@
  * Deeds print what came of them:
  *   status     asks method 2 and prints the answer
  *   sql TEXT   runs it and prints the status and, of the first row, the first value
+ *   feed TOPIC subscribes and prints topic and number of the first two items
  *   garbage    sends malformed and senseless frames, each lot on a link of its own, and says
  *              for each whether the agent answered, closed or stayed silent
  *   hello KIND spoils its hello: version, key, signature, replay, name, slow
@@ -28,7 +29,7 @@
 #define GREETING 160
 #define WAIT_MS 10000
 
-enum { RPC_REQUEST = 0x10, RPC_REPLY = 0x11, FEED_SUBSCRIBE = 0x12, HEARTBEAT = 0xf0 };
+enum { RPC_REQUEST = 0x10, RPC_REPLY, FEED_SUBSCRIBE, FEED_ITEM, HEARTBEAT = 0xf0 };
 
 static struct {
 	char host[200], port[8];
@@ -404,6 +405,24 @@ static int deed_sql(const char *sql)
 	return 0;
 }
 
+static int deed_feed(const char *topic)
+{
+	static struct bytes b;
+	int fd = open_link();
+	uint8_t type;
+
+	put_text(&b, topic);
+	tell_frame(fd, FEED_SUBSCRIBE, b.data, b.n);
+	for (int i = 0; i < 2; i++) {
+		if (hear_frame(fd, &type, &b, WAIT_MS) != 1 || type != FEED_ITEM)
+			die("no item");
+		struct reader r = {b.data, b.data + b.n}, name = get_bytes(&r);
+		printf("%.*s ", (int)(name.end - name.p), (const char *)name.p);
+		printf("%llu\n", (unsigned long long)get_varint(&r));
+	}
+	return 0;
+}
+
 /* What became of a link on which nonsense was sent. */
 static void outcome(int fd, const char *what)
 {
@@ -590,6 +609,8 @@ int main(int argc, char **argv)
 		return deed_status();
 	if (strcmp(argv[6], "sql") == 0 && argc > 7)
 		return deed_sql(argv[7]);
+	if (strcmp(argv[6], "feed") == 0 && argc > 7)
+		return deed_feed(argv[7]);
 	if (strcmp(argv[6], "garbage") == 0)
 		return deed_garbage();
 	if (strcmp(argv[6], "hello") == 0 && argc > 7)
