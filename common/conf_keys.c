@@ -99,7 +99,7 @@ static const struct conf_key keys[] = {
 	       "SQLite commits at the latest after this."),
 	NUMBER(A, "store", "flush_rows", agent_conf, flush_rows, 1, 10000000, 1, "200000",
 	       "SQLite commits at the latest after this many rows."),
-	NUMBER(A, "store", "batch_requests", agent_conf, batch_requests, 1, 65536, 1, "512",
+	NUMBER(A, "store", "batch_requests", agent_conf, batch_requests, 1, 512, 1, "512",
 	       "Requests in one entry."),
 	NUMBER(A, "store", "batches_inflight", agent_conf, batches_inflight, 1, 64, 1, "4",
 	       "Entries under way for one namespace."),
