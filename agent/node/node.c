@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A page that changes often is moved once per checkpoint: so not too often, but before SQLite's WAL,
- * which is read through when the file is opened, grows large. */
+/* A page that changes often is moved once per checkpoint: so not too often, but before SQLite's
+ * WAL, which is read through when the file is opened, grows large. */
 #define CHECKPOINT_MS 10000
 #define CHECKPOINT_BYTES (128u << 20)
 #define CHECKPOINT_RESTART_BYTES (512u << 20)

@@ -254,7 +254,8 @@ int link_dial(struct hub *h, const char *address, enum link_purpose purpose,
 		l->expect = *expect;
 	}
 	int rv = nng_stream_dialer_alloc(&l->dialer, url);
-	/* NNG leaves Nagle's algorithm on: small writes would wait up to 40 ms for an acknowledgement. */
+	/* NNG leaves Nagle's algorithm on: small writes would wait up to 40 ms for an
+	 * acknowledgement. */
 	if (!rv)
 		rv = nng_stream_dialer_set_bool(l->dialer, NNG_OPT_TCP_NODELAY, true);
 	if (rv)
