@@ -26,7 +26,7 @@ unset DROVER_CONFIG DROVER_OUTPUT DROVER_AGENT_CONFIG NO_COLOR
 export HOME=$WORK/home XDG_CONFIG_HOME=$WORK/home/config XDG_STATE_HOME=$WORK/home/state
 mkdir -p "$XDG_CONFIG_HOME" "$XDG_STATE_HOME"
 # A sanitizer's finding must not look like an ordinary failure.
-export ASAN_OPTIONS=${ASAN_OPTIONS:-exitcode=99} TSAN_OPTIONS=${TSAN_OPTIONS:-exitcode=99}
+export ASAN_OPTIONS=${ASAN_OPTIONS:-exitcode=99} TSAN_OPTIONS=${TSAN_OPTIONS:-exitcode=99:suppressions=$ROOT/tests/tsan.supp}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-exitcode=99:print_stacktrace=1}
 
 tests=0
@@ -136,7 +136,15 @@ holds() { # NAME COMMAND...
 	fi
 }
 
+# What only a bug can leave in a log.
+CRASHES='Sanitizer|runtime error:|Assertion .* failed|stack smashing|buffer overflow'
+
 finish() {
+	local log crashed=
+	for log in "$WORK"/*/node*/droverd.log; do
+		grep -Eq "$CRASHES" "$log" && crashed="$crashed$(grep -E -A 30 "$CRASHES" "$log")"
+	done
+	[ -z "$crashed" ] || fail 'no agent has crashed' "$crashed"
 	[ "$failed" = 0 ] || show_logs
 	echo "1..$tests"
 	[ "$failed" = 0 ]
