@@ -56,7 +56,8 @@ OPT := -O2 -g -D_FORTIFY_SOURCE=2
 else ifeq ($(VARIANT),debug)
 OPT := -O0 -g3
 else
-OPT := -O1 -g -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all
+# The sanitizers' own code makes gcc see overlaps that are not there.
+OPT := -O1 -g -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all -Wno-restrict
 LDSAN := -fsanitize=$(SAN)
 endif
 HAVE_PKGS := $(shell pkg-config --exists $(PKGS) 2>/dev/null && echo yes)
