@@ -17,14 +17,14 @@ COMPDIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 UNITDIR := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 # What a fresh Debian 12 needs. NNG ships no pkg-config file; all others do.
-DEBS_BUILD := build-essential pkg-config libsqlite3-dev libnng-dev libinih-dev libzstd-dev \
+DEBS_BUILD := build-essential pkg-config libsqlite3-dev libnng-dev libinih-dev \
 	libxxhash-dev libjansson-dev libsodium-dev libedit-dev
 DEBS_CHECK := libcmocka-dev perl sqlite3 tmux procps iproute2
 DEBS_LINT := clang-format cppcheck shellcheck mandoc
 DEBS_FUZZ := clang libclang-rt-14-dev
 DEBS := $(DEBS_BUILD) $(DEBS_CHECK) $(DEBS_LINT) $(DEBS_FUZZ)
 
-PKGS := sqlite3 inih libzstd libxxhash jansson libsodium
+PKGS := sqlite3 inih libxxhash jansson libsodium
 PKGS_CONSOLE := libedit
 PKGS_TEST := cmocka
 

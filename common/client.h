@@ -44,10 +44,10 @@ struct client_options {
 	struct hub *hub; /* the caller's; outlives the client */
 	const struct client_node *nodes;
 	size_t nodes_n;
-	uint32_t connections;	/* per node; 0: 1 */
-	uint32_t timeout_ms;	/* a request's deadline unless it says otherwise; 0: 10000 */
-	uint32_t retry_min_ms;	/* back-off between tries, doubled up to retry_max_ms; 0: 5 */
-	uint32_t retry_max_ms;	/* 0: 200 */
+	uint32_t connections;  /* per node; 0: 1 */
+	uint32_t timeout_ms;   /* a request's deadline unless it says otherwise; 0: 10000 */
+	uint32_t retry_min_ms; /* back-off between tries, doubled up to retry_max_ms; 0: 5 */
+	uint32_t retry_max_ms; /* 0: 200 */
 };
 
 int client_new(struct client **ret_client, const struct client_options *o, struct err *e);
@@ -72,9 +72,9 @@ struct client_request {
 	uint32_t flags;	     /* SQL_BRIEF */
 	uint32_t timeout_ms; /* 0: the client's */
 	uint32_t max_rows;
-	uint32_t node;	     /* not 0: only this node id, no redirect (reads); a write still goes to
-				the leader */
-	bool no_sequence;    /* send once only: no (client, sequence), no retry once sent */
+	uint32_t node;	  /* not 0: only this node id, no redirect (reads); a write still goes to
+			     the leader */
+	bool no_sequence; /* send once only: no (client, sequence), no retry once sent */
 	const struct client_statement *statements;
 	size_t statements_n;
 };

@@ -89,10 +89,10 @@ struct agent_conf {
 	uint64_t segment_bytes; /* segment_mb, 64 */
 	uint64_t tail_bytes;	/* tail_mb, 16: newest entries kept in memory */
 	/* [store] */
-	uint32_t cache_kib; /* cache_mb, 64: writer's page cache per namespace, used as needed */
+	uint32_t cache_kib; /* cache_mb, 256: writer's page cache per namespace, used as needed */
 	uint32_t reader_cache_kib; /* reader_cache_mb, 4 */
 	uint32_t readers;	   /* 2 reader threads */
-	uint32_t flush_ms;	   /* 200: lazy commit at the latest after */
+	uint32_t flush_ms;	   /* 1000: lazy commit at the latest after */
 	uint32_t flush_rows;	   /* 200000 */
 	uint32_t batch_requests;   /* 512 requests in one entry */
 	uint32_t batches_inflight; /* 4 entries under way per namespace */

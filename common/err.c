@@ -8,10 +8,9 @@
 static const struct {
 	const char *name;
 	const char *meaning;
-} rows[] = {
-	{"OK", "no error"},
+} rows[] = {{"OK", "no error"},
 #define X(name, meaning) {#name, meaning},
-	ERR_TABLE(X)
+	    ERR_TABLE(X)
 #undef X
 };
 

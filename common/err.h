@@ -13,29 +13,29 @@
 #define DROVER_COMMON_ERR_H
 
 /* name, what it means to the caller */
-#define ERR_TABLE(X)                                                                               \
-	X(NOMEM, "out of memory")                                                                  \
-	X(IO, "the operating system refused an I/O operation")                                     \
-	X(DISK_FULL, "no space left for the log or the data")                                      \
-	X(CORRUPT, "stored data fails its checks")                                                 \
-	X(INVALID, "the input is not of the form asked for")                                       \
-	X(LIMIT, "a configured bound would be passed")                                             \
-	X(BUSY, "a queue is full; try again")                                                      \
-	X(NOT_FOUND, "no such thing")                                                              \
-	X(EXISTS, "it exists already")                                                             \
-	X(CONFIG, "a configuration file is wrong")                                                 \
-	X(SQL, "SQLite rejected or failed a statement")                                            \
-	X(UNSUPPORTED, "drover does not offer this")                                               \
-	X(CONFLICT, "another writer was there first; retry the transaction")                       \
-	X(NOT_LEADER, "this node does not lead the group; the answer may name who does")           \
-	X(UNKNOWN_OUTCOME, "it may or may not have been done; retry with the same sequence")       \
-	X(NO_QUORUM, "no majority of the voters answers")                                          \
-	X(TIMEOUT, "the deadline passed")                                                          \
-	X(CLOSED, "the other end is gone")                                                         \
-	X(UNREACHABLE, "no connection could be made")                                              \
-	X(AUTH, "the peer did not prove who it is, or may not do this")                            \
-	X(PROTOCOL, "the peer sent something that is not drover's protocol")                       \
-	X(REFUSED, "refused; the text says why")                                                   \
+#define ERR_TABLE(X)                                                                         \
+	X(NOMEM, "out of memory")                                                            \
+	X(IO, "the operating system refused an I/O operation")                               \
+	X(DISK_FULL, "no space left for the log or the data")                                \
+	X(CORRUPT, "stored data fails its checks")                                           \
+	X(INVALID, "the input is not of the form asked for")                                 \
+	X(LIMIT, "a configured bound would be passed")                                       \
+	X(BUSY, "a queue is full; try again")                                                \
+	X(NOT_FOUND, "no such thing")                                                        \
+	X(EXISTS, "it exists already")                                                       \
+	X(CONFIG, "a configuration file is wrong")                                           \
+	X(SQL, "SQLite rejected or failed a statement")                                      \
+	X(UNSUPPORTED, "drover does not offer this")                                         \
+	X(CONFLICT, "another writer was there first; retry the transaction")                 \
+	X(NOT_LEADER, "this node does not lead the group; the answer may name who does")     \
+	X(UNKNOWN_OUTCOME, "it may or may not have been done; retry with the same sequence") \
+	X(NO_QUORUM, "no majority of the voters answers")                                    \
+	X(TIMEOUT, "the deadline passed")                                                    \
+	X(CLOSED, "the other end is gone")                                                   \
+	X(UNREACHABLE, "no connection could be made")                                        \
+	X(AUTH, "the peer did not prove who it is, or may not do this")                      \
+	X(PROTOCOL, "the peer sent something that is not drover's protocol")                 \
+	X(REFUSED, "refused; the text says why")                                             \
 	X(STALE, "this node's data is older than the caller has already seen")
 
 enum err_code {
@@ -43,7 +43,7 @@ enum err_code {
 #define X(name, meaning) ERR_PLUS_##name,
 	ERR_TABLE(X)
 #undef X
-	ERR_COUNT_
+		ERR_COUNT_
 };
 
 enum {
@@ -55,8 +55,8 @@ enum {
 #define ERR_TEXT_MAX 512
 
 struct err {
-	int code;	/* ERR_*, 0 while unset */
-	int sys_errno;	/* errno behind it, 0 if none */
+	int code;      /* ERR_*, 0 while unset */
+	int sys_errno; /* errno behind it, 0 if none */
 	char text[ERR_TEXT_MAX];
 };
 

@@ -31,10 +31,10 @@ void log_set_tap(void (*tap)(void *ctx, enum log_level level, const char *line),
 void log_line(enum log_level level, const char *part, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-#define log_debug(part, ...)                                                                       \
-	do {                                                                                       \
-		if (log_enabled(LOG_DEBUG))                                                        \
-			log_line(LOG_DEBUG, part, __VA_ARGS__);                                    \
+#define log_debug(part, ...)                                    \
+	do {                                                    \
+		if (log_enabled(LOG_DEBUG))                     \
+			log_line(LOG_DEBUG, part, __VA_ARGS__); \
 	} while (0)
 #define log_info(part, ...) log_line(LOG_INFO, part, __VA_ARGS__)
 #define log_warn(part, ...) log_line(LOG_WARN, part, __VA_ARGS__)

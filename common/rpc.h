@@ -25,15 +25,15 @@
 
 /* What an agent can be asked. Bodies: drover-protocol(7). "JSON" answers are UTF-8 JSON text. */
 enum rpc_method {
-	RPC_SQL = 1,	  /* sql_request -> sql_answer (status travels inside the answer) */
-	RPC_STATUS = 2,	  /* -> JSON, one element of `drover status -o json`'s nodes */
-	RPC_WAL = 3,	  /* varint group, from, n, max bytes, wait_ms -> entries (node/ documents) */
-	RPC_MARK = 4,	  /* varint group -> varint index: a MARK entry, committed */
-	RPC_DIGEST = 5,	  /* varint group, index, wait_ms -> JSON {"namespaces":{"main":"hex"}} */
-	RPC_TRANSFER = 6, /* varint group, target (0: any) */
-	RPC_STOP = 7,	  /* orderly end, as SIGTERM */
+	RPC_SQL = 1,	/* sql_request -> sql_answer (status travels inside the answer) */
+	RPC_STATUS = 2, /* -> JSON, one element of `drover status -o json`'s nodes */
+	RPC_WAL = 3,	/* varint group, from, n, max bytes, wait_ms -> entries (node/ documents) */
+	RPC_MARK = 4,	/* varint group -> varint index: a MARK entry, committed */
+	RPC_DIGEST = 5, /* varint group, index, wait_ms -> JSON {"namespaces":{"main":"hex"}} */
+	RPC_TRANSFER = 6,   /* varint group, target (0: any) */
+	RPC_STOP = 7,	    /* orderly end, as SIGTERM */
 	RPC_NAMESPACES = 8, /* -> JSON [{"id":1,"name":"main","group":1}] */
-	RPC_GROUPS = 9,	  /* -> JSON [{"group":0,"name":"meta","leader_id":1,"leader_rpc":"…"}] */
+	RPC_GROUPS = 9, /* -> JSON [{"group":0,"name":"meta","leader_id":1,"leader_rpc":"…"}] */
 };
 
 struct rpc_server;

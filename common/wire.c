@@ -43,7 +43,7 @@ void wire_varint(struct buf *b, uint64_t v)
 
 void wire_svarint(struct buf *b, int64_t v)
 {
-	wire_varint(b, ((uint64_t)v << 1) ^ (uint64_t)(v >> 63));
+	wire_varint(b, ((uint64_t)v << 1) ^ (v < 0 ? UINT64_MAX : 0));
 }
 
 void wire_bytes(struct buf *b, struct slice s)

@@ -290,8 +290,8 @@ int peers_listen(struct peers *p, struct err *e)
 	struct link_events in = {
 		.opened = in_opened, .frame = in_frame, .closed = in_closed, .ctx = p};
 
-	return link_listen(p->hub, p->address, 1u << LINK_FAST | 1u << LINK_BULK, &in,
-			   &p->listener, e);
+	return link_listen(p->hub, p->address, 1u << LINK_FAST | 1u << LINK_BULK, &in, &p->listener,
+			   e);
 }
 
 void peers_free(struct peers *p)

@@ -33,8 +33,8 @@ struct peers_events {
 	void *ctx;
 };
 
-/* Dials at the first peers_tick, listens on conf->peer from peers_listen on: callbacks may come from
- * then on. */
+/* Dials at the first peers_tick, listens on conf->peer from peers_listen on: callbacks may come
+ * from then on. */
 int peers_new(struct peers **ret_peers, struct hub *h, const struct agent_conf *conf,
 	      const struct peers_events *ev, struct err *e);
 int peers_listen(struct peers *p, struct err *e);

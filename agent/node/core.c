@@ -10,7 +10,7 @@
 
 #define RUNS_MAX 4096
 #define ENTRIES_PER_APPEND 512
-#define READS_RUNNING_MAX 2
+#define READS_RUNNING_MAX 1
 
 struct running_read {
 	uint64_t id; /* 0: free */

@@ -267,14 +267,17 @@ static void port_proposed(void *ctx, uint32_t group, void *token, uint64_t index
 
 static void port_reads(void *ctx, uint32_t group, struct core_read *list, uint64_t index)
 {
+	struct job_list confirmed;
+
 	(void)ctx;
 	(void)group;
+	job_list_init(&confirmed);
 	while (list) {
 		struct job *job = job_of_read(list);
 		list = list->next;
 		job->index = index;
 		if (index != 0)
-			service_confirmed(job);
+			job_list_add(&confirmed, job);
 		else if (clock_mono_ms() >= job->deadline_ms)
 			job_fail(job, ERR_NO_QUORUM,
 				 "no majority of the voters confirmed the read before its "
@@ -282,6 +285,7 @@ static void port_reads(void *ctx, uint32_t group, struct core_read *list, uint64
 		else
 			job_fail_not_leader(job);
 	}
+	service_confirmed(&confirmed);
 }
 
 /* --- the thread that reads old entries for slow peers --- */

@@ -14,7 +14,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHECKPOINT_RESTART_BYTES (256u << 20)
+/* A page that changes often is moved once per checkpoint: so not too often, but before SQLite's
+ * WAL, which is read through when the file is opened, grows large. */
+#define CHECKPOINT_MS 10000
+#define CHECKPOINT_BYTES (128u << 20)
+#define CHECKPOINT_RESTART_BYTES (512u << 20)
 #define HAND_OVER_MS 1000 /* then somebody else finds out by himself */
 
 /* The background thread: checkpoints, rates, the stats feed. */
@@ -144,6 +148,19 @@ static void publish_stats(struct node *n)
 	buf_done(&b);
 }
 
+static bool checkpoint_due(struct node *n, uint64_t last_us, uint64_t now_us)
+{
+	if (now_us >= last_us + CHECKPOINT_MS * 1000u)
+		return true;
+	for (uint32_t g = 0; g < n->groups_n; g++) {
+		struct store_stats s;
+		store_stats(shard_store(n->shards[g]), &s);
+		if (s.sqlite_wal_bytes >= CHECKPOINT_BYTES)
+			return true;
+	}
+	return false;
+}
+
 static void checkpoint_all(struct node *n)
 {
 	static struct log_limit limit;
@@ -162,6 +179,7 @@ static void *background_run(void *arg)
 {
 	struct node *n = arg;
 	uint64_t writes = 0, reads = 0, last_us = clock_mono_us();
+	uint64_t checkpoint_us = last_us;
 	struct timespec until;
 
 	pthread_mutex_lock(&background.lock);
@@ -181,7 +199,10 @@ static void *background_run(void *arg)
 		reads = r;
 		last_us = now_us;
 		publish_stats(n);
-		checkpoint_all(n);
+		if (checkpoint_due(n, checkpoint_us, now_us)) {
+			checkpoint_all(n);
+			checkpoint_us = now_us;
+		}
 		pthread_mutex_lock(&background.lock);
 	}
 	pthread_mutex_unlock(&background.lock);

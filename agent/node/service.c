@@ -32,30 +32,37 @@ void service_write(struct job *take_job)
 		shard_submit(take_job->node->shards[take_job->group], take_job);
 }
 
+static bool is_readable(const struct job *job)
+{
+	return store_readable(shard_store(job->node->shards[job->group]), job->ns, job->index);
+}
+
 /* Run now if all that it must see is visible, else let the shard hold it. */
 static void read_at(struct job *job)
 {
-	struct shard *s = job->node->shards[job->group];
-
-	if (store_readable(shard_store(s), job->ns, job->index))
+	if (is_readable(job))
 		pool_submit(job->node->pool, job);
 	else
-		shard_wait(s, job);
+		shard_wait(job->node->shards[job->group], job);
 }
 
-void service_confirmed(struct job *take_job)
+void service_confirmed(struct job_list *jobs)
 {
-	switch (take_job->next) {
-	case JOB_TO_POOL:
-		read_at(take_job);
-		break;
-	case JOB_TO_RESOLVE:
-		shard_wait(take_job->node->shards[CATALOGUE_META_GROUP], take_job);
-		break;
-	case JOB_TO_ANSWER:
-		job_reply_sql(take_job, take_job->index);
-		break;
+	struct job_list ready;
+
+	job_list_init(&ready);
+	for (struct job *job; (job = job_list_take(jobs));) {
+		if (job->next == JOB_TO_RESOLVE)
+			shard_wait(job->node->shards[CATALOGUE_META_GROUP], job);
+		else if (job->next == JOB_TO_ANSWER)
+			job_reply_sql(job, job->index);
+		else if (is_readable(job))
+			job_list_add(&ready, job);
+		else
+			shard_wait(job->node->shards[job->group], job);
 	}
+	if (ready.first)
+		pool_submit_list(ready.first->node->pool, ready.first, ready.n);
 }
 
 void service_ready(struct job *take_job)

@@ -16,8 +16,8 @@ void service_call(void *ctx, struct rpc_call *call); /* ctx: struct node */
 void service_write(struct job *take_job);
 /* Does the caller's role allow it? */
 bool service_may_write(const struct job *job);
-/* What a job waited for has come: its index is known (loop), or applied and visible (shard). */
-void service_confirmed(struct job *take_job);
+/* What jobs waited for has come: their index is known (loop); it is applied and visible (shard). */
+void service_confirmed(struct job_list *take_jobs);
 void service_ready(struct job *take_job);
 
 #endif

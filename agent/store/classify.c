@@ -211,7 +211,6 @@ int classify_authorize(void *ctx, int action, const char *a, const char *b, cons
 {
 	struct connection *c = ctx;
 
-	(void)db;
 	(void)within;
 	/* On every node, for clients and records alike: how full drover's own tables are differs
 	 * from node to node, and must not come into the statistics. */
@@ -259,6 +258,9 @@ int classify_authorize(void *ctx, int action, const char *a, const char *b, cons
 	case SQLITE_ALTER_TABLE:
 	case SQLITE_REINDEX:
 	case SQLITE_ANALYZE:
+		/* CREATE TABLE temp.x is no CREATE_TEMP_TABLE. ALTER tells the database first. */
+		if (strcasecmp(action == SQLITE_ALTER_TABLE ? a : db ? db : "main", "temp") == 0)
+			return deny_temp(c);
 		return authorize_schema(c, action, a, b);
 	case SQLITE_CREATE_TEMP_TABLE:
 	case SQLITE_CREATE_TEMP_INDEX:

@@ -38,17 +38,23 @@ static int check_table(struct run *run, const char *name, struct err *e)
 	return code;
 }
 
-/* ALTER TABLE … RENAME does not tell the authorizer the new name. */
-static int check_reserved(struct run *run, struct err *e)
+/* What the authorizer was not told: the new name in ALTER TABLE … RENAME, and that CREATE TRIGGER
+ * temp.x makes a TEMP trigger. */
+static int check_names(struct run *run, struct err *e)
 {
-	int64_t n = 0;
+	int64_t own = 0, temp = 0;
 	int code = connection_int(run->c,
 				  "SELECT count(*) FROM sqlite_schema WHERE name LIKE "
 				  "'drover\\_%' ESCAPE '\\'",
-				  0, &n, e);
+				  0, &own, e);
 
-	if (!code && n != 2)
+	if (!code)
+		code = connection_int(run->c, "SELECT count(*) FROM sqlite_temp_schema", 0, &temp,
+				      e);
+	if (!code && own != 2)
 		code = err_set(e, ERR_REFUSED, "names that start with drover_ are drover's own");
+	if (!code && temp)
+		code = err_set(e, ERR_UNSUPPORTED, "TEMP triggers are not offered");
 	return code;
 }
 
@@ -77,8 +83,6 @@ static int send(struct run *run, struct statement *st, struct err *e)
 		code = send_created(run, st->object, e);
 	else
 		capture_text(&run->ns->capture, slice_str(sqlite3_sql(st->stmt)));
-	if (!code && st->alter)
-		code = check_reserved(run, e);
 	if (!code && st->object && !st->drop)
 		code = check_table(run, st->object, e);
 	return code ? code : capture_check(&run->ns->capture, e);
@@ -105,6 +109,8 @@ int run_schema(struct run *run, struct statement *st, struct err *e)
 		code = capture_check(k, e);
 	if (!code)
 		code = schema_version(run, &after, e);
+	if (!code)
+		code = check_names(run, e);
 	/* Also after a failure, which may have come half-way. */
 	run_schema_changed(run);
 	if (code || (before == after && !st->always))

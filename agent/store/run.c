@@ -282,7 +282,7 @@ int run_request(struct run *run)
 	}
 	if (!code && got < 0)
 		code = err_set(e, ERR_INVALID, "the request is malformed");
-	if (!code && run->block)
+	if (!code && run->block && !run->writes)
 		code = err_set(e, ERR_UNSUPPORTED,
 			       "transactions that span requests are not offered yet: COMMIT in the "
 			       "request that says BEGIN");

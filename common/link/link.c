@@ -254,6 +254,10 @@ int link_dial(struct hub *h, const char *address, enum link_purpose purpose,
 		l->expect = *expect;
 	}
 	int rv = nng_stream_dialer_alloc(&l->dialer, url);
+	/* NNG leaves Nagle's algorithm on: small writes would wait up to 40 ms for an
+	 * acknowledgement. */
+	if (!rv)
+		rv = nng_stream_dialer_set_bool(l->dialer, NNG_OPT_TCP_NODELAY, true);
 	if (rv)
 		rc = err_set(e, rv == NNG_ENOMEM ? ERR_NOMEM : ERR_INVALID, "%s: %s", address,
 			     nng_strerror(rv));

@@ -131,6 +131,8 @@ int link_listen(struct hub *h, const char *address, unsigned purposes, const str
 		return err_set(e, ERR_NOMEM, "no memory for a listener");
 	int rv = nng_stream_listener_alloc(&ln->nng, url);
 	if (rv == 0)
+		rv = nng_stream_listener_set_bool(ln->nng, NNG_OPT_TCP_NODELAY, true);
+	if (rv == 0)
 		rv = nng_stream_listener_listen(ln->nng);
 	if (rv)
 		rc = err_set(e, rv == NNG_ENOMEM ? ERR_NOMEM : ERR_IO, "cannot listen on %s: %s",

@@ -30,11 +30,10 @@ int main(int argc, char **argv)
 	       (unsigned long long)loop.stats.accepted);
 	printf("%sok 1 - every killed peer's links ended, and no link or descriptor is left\n",
 	       ok ? "" : "not ");
-	long growth_kib = loop.rss_end_kib - loop.rss_early_kib;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 	bool small = ok; /* the sanitizers keep freed memory and shadow it */
 #else
-	bool small = ok && growth_kib < GROWTH_KIB_MAX;
+	bool small = ok && loop.rss_end_kib - loop.rss_early_kib < GROWTH_KIB_MAX;
 #endif
 	printf("# resident %ld KiB early, %ld KiB at the end\n", loop.rss_early_kib,
 	       loop.rss_end_kib);

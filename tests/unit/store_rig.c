@@ -265,17 +265,22 @@ static sqlite3 *plain_open(const char *dir, uint64_t ns)
 	return db;
 }
 
-/* A row that SQLite itself let pass a constraint (it has such corners) is compared, not judged; a
- * damaged file is never fine. */
-static void check_integrity(struct buf *b, sqlite3 *db)
+bool rig_sound(const char *dir, uint64_t ns)
 {
-	size_t at = b->len;
+	sqlite3 *db = plain_open(dir, ns);
+	struct buf b;
 
-	dump_query(b, db, "PRAGMA integrity_check");
-	const char *found = buf_str(b) + at;
-	if (strstr(found, "malformed") || strstr(found, "missing from") ||
-	    strstr(found, "wrong #") || strstr(found, "Page") || strstr(found, "Tree"))
-		fail_msg("integrity_check: %.500s", found);
+	buf_init(&b, 1 << 20);
+	dump_query(&b, db, "PRAGMA integrity_check");
+	const char *found = buf_str(&b);
+	/* Rows that SQLite let pass a constraint (it has such corners) are no damage. */
+	bool sound = !strstr(found, "malformed") && !strstr(found, "missing from") &&
+		     !strstr(found, "wrong #") && !strstr(found, "Page") && !strstr(found, "Tree");
+	if (!sound)
+		print_message("integrity_check: %.300s", found);
+	buf_done(&b);
+	sqlite3_close(db);
+	return sound;
 }
 
 /* Not by the store's own means: a mistake there must not hide itself. Columns by SELECT *, with
@@ -315,7 +320,6 @@ char *rig_dump(const char *dir, uint64_t ns)
 		sqlite3_free(sql);
 	}
 	sqlite3_finalize(tables);
-	check_integrity(&b, db);
 	sqlite3_close(db);
 	assert_true(buf_ok(&b));
 	char *text = strdup(buf_str(&b));
@@ -364,6 +368,8 @@ void rig_same(struct rig *g)
 
 	if (store_flush(g->leader, 0, &e) || store_flush(g->follower, 0, &e))
 		fail_msg("flush: %s", e.text);
+	assert_true(rig_sound(g->leader_dir, RIG_NS));
+	assert_true(rig_sound(g->follower_dir, RIG_NS));
 	char *leader = rig_dump(g->leader_dir, RIG_NS);
 	char *follower = rig_dump(g->follower_dir, RIG_NS);
 	if (strcmp(leader, follower) != 0) {

@@ -53,6 +53,8 @@ struct sql_result rig_result(struct rig *g, unsigned at);
 
 /* Everything in a namespace's file: schema, rows with rowids, settings. malloc'ed. */
 char *rig_dump(const char *dir, uint64_t ns);
+/* false: integrity_check finds damage, and prints it. */
+bool rig_sound(const char *dir, uint64_t ns);
 void rig_digest(const char *dir, uint64_t ns, char *ret_hex);
 /* Flushes both, compares them. */
 void rig_same(struct rig *g);
