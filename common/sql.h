@@ -15,15 +15,16 @@
 
 #include "common/value.h"
 
-#define SQL_NAMESPACE_MAX 64	   /* bytes of a namespace's name, NUL included */
-#define SQL_PARAMS_MAX 32766	   /* of one statement; SQLite's own limit */
+#define SQL_NAMESPACE_MAX 64 /* bytes of a namespace's name, NUL included */
+#define SQL_PARAMS_MAX 32766 /* of one statement; SQLite's own limit */
 #define SQL_REQUEST_BYTES_MAX (16u << 20)
 #define SQL_ANSWER_BYTES_MAX (64u << 20)
 
 enum sql_mode {
-	SQL_AUTO = 0, /* the agent finds out whether it writes */
-	SQL_READ = 1, /* refuse if it would write */
-	SQL_WRITE = 2, /* straight to the leader's writer, e.g. INSERT … RETURNING, or to spare a look */
+	SQL_AUTO = 0,  /* the agent finds out whether it writes */
+	SQL_READ = 1,  /* refuse if it would write */
+	SQL_WRITE = 2, /* straight to the leader's writer, e.g. INSERT … RETURNING, or to spare a
+			  look */
 };
 
 enum sql_level {
@@ -41,11 +42,11 @@ struct sql_request {
 	enum sql_mode mode;
 	enum sql_level level;
 	uint32_t flags;
-	uint32_t timeout_ms;  /* 0: the agent's default */
-	uint32_t max_rows;    /* 0: the agent's limit */
-	uint64_t client;      /* 0: none, then no exactly-once */
-	uint64_t sequence;    /* from 1 */
-	uint64_t min_index;   /* SESSION: the namespace's group must have applied this */
+	uint32_t timeout_ms; /* 0: the agent's default */
+	uint32_t max_rows;   /* 0: the agent's limit */
+	uint64_t client;     /* 0: none, then no exactly-once */
+	uint64_t sequence;   /* from 1 */
+	uint64_t min_index;  /* SESSION: the namespace's group must have applied this */
 	uint32_t statements_n;
 	struct slice statements; /* encoded; walk with sql_statement_next */
 };
@@ -85,8 +86,8 @@ struct sql_answer {
 	uint32_t statement;   /* of a failure: which one, from 0 */
 	int32_t offset;	      /* of a failure: byte in that statement's text, -1 not known */
 	uint64_t group;
-	uint64_t index;	      /* what this answer has seen or written: the client's next min_index */
-	uint32_t leader_id;   /* NOT_LEADER: who leads, 0 not known */
+	uint64_t index;	    /* what this answer has seen or written: the client's next min_index */
+	uint32_t leader_id; /* NOT_LEADER: who leads, 0 not known */
 	struct slice leader_rpc; /* NOT_LEADER: its "host:port", or empty */
 	uint32_t results_n;
 	struct slice results;
@@ -98,13 +99,13 @@ enum sql_result_kind { SQL_DONE = 0, SQL_ROWS = 1 };
 
 struct sql_result {
 	enum sql_result_kind kind;
-	int64_t changes;      /* DONE */
-	int64_t last_rowid;   /* DONE */
-	uint32_t columns_n;   /* ROWS */
-	struct rd names;      /* ROWS: for each column rd_bytes() its name, rd_bytes() its type */
-	uint64_t rows_n;      /* ROWS */
-	bool truncated;	      /* ROWS: the limit on rows cut it */
-	struct rd values;     /* ROWS: value_get() columns_n * rows_n times */
+	int64_t changes;    /* DONE */
+	int64_t last_rowid; /* DONE */
+	uint32_t columns_n; /* ROWS */
+	struct rd names;    /* ROWS: for each column rd_bytes() its name, rd_bytes() its type */
+	uint64_t rows_n;    /* ROWS */
+	bool truncated;	    /* ROWS: the limit on rows cut it */
+	struct rd values;   /* ROWS: value_get() columns_n * rows_n times */
 };
 void sql_result_done(struct buf *b, int64_t changes, int64_t last_rowid);
 /* ROWS: begin writes names and declared types and leaves room for the count; then put the values
