@@ -216,7 +216,7 @@ fuzz-run: $(FUZZ_BIN)
 		$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -max_len=65536 -verbosity=0 \
 			-print_final_stats=1 -artifact_prefix=$(F)/ $(F)/corpus/$$(basename $$f) \
 			2>&1 | grep -E 'stat::number_of_executed_units|ERROR|SUMMARY' ; \
-		ls $(F)/crash-* $(F)/oom-* $(F)/timeout-* 2>/dev/null && exit 1 || true; \
+		if ls $(F) | grep -E '^(crash|leak|oom|timeout)-'; then exit 1; fi; \
 	done; echo "fuzz: no finding in $(words $(FUZZ_BIN)) targets"
 
 install: all

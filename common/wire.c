@@ -64,7 +64,8 @@ struct slice rd_take(struct rd *r, size_t n)
 		return (struct slice){NULL, 0};
 	}
 	struct slice s = {r->p, n};
-	r->p += n;
+	if (n)
+		r->p += n;
 	return s;
 }
 

@@ -33,7 +33,7 @@ struct rd {
 
 static inline struct rd rd_of(struct slice s)
 {
-	return (struct rd){s.p, s.p + s.n, false};
+	return (struct rd){s.p, s.n ? s.p + s.n : s.p, false};
 }
 
 static inline size_t rd_left(const struct rd *r)

@@ -29,9 +29,23 @@ static void walk(struct slice payload)
 	}
 }
 
+static char dir[] = "/tmp/fuzz-record-XXXXXX";
+
+static void remove_files(void)
+{
+	static const char *const names[] = {"ns-1.db",	"ns-1.db-wal",	"ns-1.db-shm",
+					    "group.db", "group.db-wal", "group.db-shm"};
+	char path[100];
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+		unlink(path);
+	}
+	rmdir(dir);
+}
+
 static struct store *open_store(void)
 {
-	static char dir[] = "/tmp/fuzz-record-XXXXXX";
 	struct store_options o = {.dir = dir, .group = 1, .statements_max = 64, .sessions_max = 10};
 	struct store *s;
 
@@ -41,6 +55,7 @@ static struct store *open_store(void)
 	o.first_schema_ns = 1;
 	if (!mkdtemp(dir) || store_open(&s, &o, NULL))
 		abort();
+	atexit(remove_files);
 	return s;
 }
 
