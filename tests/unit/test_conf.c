@@ -100,7 +100,7 @@ static void an_agent_file_is_read_with_its_defaults(void **state)
 	assert_int_equal(c.heartbeat_ms, 50);
 	assert_int_equal(c.election_ms, 300);
 	assert_int_equal(c.segment_bytes, 64 << 20);
-	assert_int_equal(c.cache_kib, 64 << 10);
+	assert_int_equal(c.cache_kib, 256 << 10);
 	assert_int_equal(c.append_bytes, 1 << 20);
 	assert_int_equal(c.silence_ms, d.silence_ms);
 	assert_int_equal(c.sessions, 100000);
