@@ -339,6 +339,29 @@ static int open_network(struct node *n, struct err *e)
 	return rc;
 }
 
+/* Data without the log that led to it: the log holds this node's vote and what it acknowledged, so
+ * it must not go on as if there had been none. */
+static int check_log_reaches(struct node *n, uint32_t g, struct err *e)
+{
+	struct wal_group_state ws;
+	uint64_t held;
+	char name[32];
+	int rc = store_held(shard_store(n->shards[g]), &held, e);
+
+	if (rc < 0)
+		return rc;
+	wal_group(n->wal, g, &ws);
+	if (held <= ws.last_index)
+		return 0;
+	return err_set(
+		e, ERR_CORRUPT,
+		"group %s: the data holds log entry %llu, but the log ends at %llu: log files "
+		"are missing or were put back from an older copy; to let this node recover "
+		"from the others, remove its whole data folder",
+		core_group_name(g, name, sizeof name), (unsigned long long)held,
+		(unsigned long long)ws.last_index);
+}
+
 static int start_parts(struct node *n, struct err *e)
 {
 	uint64_t applied[CORE_GROUPS_MAX];
@@ -347,6 +370,8 @@ static int start_parts(struct node *n, struct err *e)
 
 	for (uint32_t g = 0; g < n->groups_n && rc == 0; g++) {
 		rc = shard_new(&n->shards[g], n, g, e);
+		if (rc == 0)
+			rc = check_log_reaches(n, g, e);
 		if (rc == 0)
 			applied[g] = store_applied(shard_store(n->shards[g]));
 	}

@@ -214,6 +214,22 @@ void store_free(struct store *s)
 	free(s);
 }
 
+int store_held(struct store *s, uint64_t *ret_index, struct err *e)
+{
+	uint64_t held = store_durable(s);
+
+	for (size_t i = 0; i < s->namespaces_n; i++) {
+		struct namespace *ns = s->namespaces[i];
+		int code = ns->has_file ? state_open(s, ns, e) : 0;
+		if (code)
+			return code;
+		if (ns->applied > held)
+			held = ns->applied;
+	}
+	*ret_index = held;
+	return 0;
+}
+
 uint64_t store_replay_from(struct store *s)
 {
 	return store_durable(s) + 1;

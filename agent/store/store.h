@@ -82,6 +82,10 @@ uint64_t store_durable(struct store *s);
  * thread. */
 uint64_t store_applied(struct store *s);
 
+/* After open: the newest log entry that some namespace's file holds. A log that ends below it is
+ * not this store's. Opens every namespace. */
+int store_held(struct store *s, uint64_t *ret_index, struct err *e);
+
 /* One request of a batch, in and out. */
 struct store_request {
 	const struct sql_request *sql; /* borrowed */
