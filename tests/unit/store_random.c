@@ -429,7 +429,31 @@ static void put_virtual(struct random_sql *r, struct buf *b, const struct random
 		}
 		return;
 	}
+	static const char *const orders5[] = {
+		"'automerge', 2",   "'crisismerge', 3", "'usermerge', 2",  "'merge', -3",
+		"'merge', 20",	    "'pgsz', 64",	"'rebuild', NULL", "'automerge', 0",
+		"'rank', 'bm25()'", "'optimize', NULL"};
+	static const char *const orders4[] = {"automerge=2", "automerge=8", "merge=5,2",
+					      "merge=1,3",   "rebuild",	    "automerge=0",
+					      "optimize"};
 	const char *key = o->module == '5' ? "rowid" : "docid";
+	if (random_chance(r, 15)) {
+		if (o->module == '5')
+			buf_printf(b, "INSERT INTO %s(%s, rank) VALUES(%s)", o->name, o->name,
+				   PICK(r, orders5));
+		else
+			buf_printf(b, "INSERT INTO %s(%s) VALUES('%s')", o->name, o->name,
+				   PICK(r, orders4));
+		return;
+	}
+	if (random_chance(r, 10)) {
+		buf_printf(
+			b,
+			"WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x<%u) "
+			"INSERT INTO %s(a, b) SELECT 'many ' || x || hex(randomblob(20)), x FROM c",
+			20 + random_below(r, 200), o->name);
+		return;
+	}
 	switch (random_below(r, 8)) {
 	case 0:
 		buf_printf(b, "DELETE FROM %s WHERE %s=%u", o->name, key, id);
