@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATH_MAX_ 4096
+#define PATH_BYTES 4096
 
 struct reader_link {
 	char *path;
@@ -233,7 +233,7 @@ int reader_execute_many(struct reader *r, const char *dir, uint64_t ns,
 			struct store_request *const *requests, size_t n, bool *ret_writes,
 			uint64_t *ret_applied, struct err *e)
 {
-	char path[PATH_MAX_];
+	char path[PATH_BYTES];
 	struct reader_link *k;
 	struct err local = {0};
 	int code;
@@ -263,7 +263,7 @@ int reader_execute(struct reader *r, const char *dir, uint64_t ns, struct store_
 
 void reader_forget(struct reader *r, const char *dir, uint64_t ns)
 {
-	char path[PATH_MAX_];
+	char path[PATH_BYTES];
 
 	namespace_path(dir, ns, path, sizeof path);
 	for (struct reader_link **at = &r->links; *at; at = &(*at)->next) {
@@ -281,7 +281,7 @@ int reader_snapshot_open(struct reader *r, const char *dir, uint64_t ns,
 			 struct reader_snapshot **ret_snapshot, uint64_t *ret_applied,
 			 struct err *e)
 {
-	char path[PATH_MAX_];
+	char path[PATH_BYTES];
 	struct reader_snapshot *s = calloc(1, sizeof *s);
 	struct err local = {0};
 	int code;
