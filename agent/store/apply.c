@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -122,20 +121,6 @@ static int find_table(struct applier *a, struct slice definition, struct apply_t
 	return 0;
 }
 
-static void append_name(sqlite3_str *sql, struct slice name)
-{
-	/* rowid's own names go unquoted: quoted ones could be read as strings. */
-	static const char *const names[] = {"rowid", "_rowid_", "oid"};
-
-	for (size_t i = 0; i < 3; i++)
-		if (name.n == strlen(names[i]) &&
-		    strncasecmp((const char *)name.p, names[i], name.n) == 0) {
-			sqlite3_str_appendf(sql, "%s", names[i]);
-			return;
-		}
-	sqlite3_str_appendf(sql, "\"%.*w\"", (int)name.n, (const char *)name.p);
-}
-
 static bool in_mask(const uint8_t *mask, uint32_t column)
 {
 	return !mask || mask[column / 8] >> (column % 8) & 1;
@@ -153,13 +138,13 @@ static void append_where(sqlite3_str *sql, const struct record_table *def)
 
 	sqlite3_str_appendall(sql, " WHERE ");
 	if (def->keys_n == 0) {
-		append_name(sql, def->rowid_name);
+		connection_append_name(sql, def->rowid_name);
 		sqlite3_str_appendall(sql, "=?1");
 	}
 	for (uint32_t i = 0; i < def->keys_n; i++) {
 		if (i)
 			sqlite3_str_appendall(sql, " AND ");
-		append_name(sql, record_table_column(def, (uint32_t)rd_varint(&keys)));
+		connection_append_name(sql, record_table_column(def, (uint32_t)rd_varint(&keys)));
 		sqlite3_str_appendf(sql, "=?%u", i + 1);
 	}
 }
@@ -174,7 +159,7 @@ static void append_insert(sqlite3_str *sql, const struct record_table *def, cons
 	append_table(sql, def);
 	sqlite3_str_appendall(sql, "(");
 	if (def->keys_n == 0) {
-		append_name(sql, def->rowid_name);
+		connection_append_name(sql, def->rowid_name);
 		n++;
 	}
 	for (uint32_t i = 0; i < def->columns_n; i++) {
@@ -183,7 +168,7 @@ static void append_insert(sqlite3_str *sql, const struct record_table *def, cons
 			continue;
 		if (n++)
 			sqlite3_str_appendall(sql, ",");
-		append_name(sql, name);
+		connection_append_name(sql, name);
 	}
 	sqlite3_str_appendall(sql, ")VALUES(");
 	for (uint32_t i = 0; i < n; i++)
@@ -202,7 +187,7 @@ static void append_update(sqlite3_str *sql, const struct record_table *def, cons
 	append_table(sql, def);
 	sqlite3_str_appendall(sql, " SET ");
 	if (moved) {
-		append_name(sql, def->rowid_name);
+		connection_append_name(sql, def->rowid_name);
 		sqlite3_str_appendf(sql, "=?%u", ++at);
 		first = false;
 	}
@@ -212,7 +197,7 @@ static void append_update(sqlite3_str *sql, const struct record_table *def, cons
 			continue;
 		if (!first)
 			sqlite3_str_appendall(sql, ",");
-		append_name(sql, name);
+		connection_append_name(sql, name);
 		sqlite3_str_appendf(sql, "=?%u", ++at);
 		first = false;
 	}

@@ -193,6 +193,18 @@ static void put_update(struct capture *k, sqlite3 *db, struct schema_table *t, i
 	}
 }
 
+static void touch(struct capture *k, struct schema_table *t, int64_t rowid)
+{
+	for (uint32_t i = 0; i < k->touched_n; i++)
+		if (k->touched[i].table == t && k->touched[i].rowid == rowid)
+			return;
+	if (k->touched_n == CAPTURE_TOUCHED_MAX)
+		fail(k, ERR_UNSUPPORTED, "a statement writes into too many blobs in place",
+		     t->name);
+	else
+		k->touched[k->touched_n++] = (struct capture_touched){t, rowid};
+}
+
 static bool of_interest(const struct capture *k, const char *db_name, const char *name)
 {
 	if (k->mode == CAPTURE_OFF || k->failed || strcmp(db_name, "main") != 0)
@@ -228,9 +240,17 @@ static void on_change(void *ctx, sqlite3 *db, int op, const char *db_name, const
 
 	if (!of_interest(k, db_name, name))
 		return;
+	if (k->mode == CAPTURE_WATCH) {
+		k->stray++;
+		return;
+	}
 	struct schema_table *t = find_table(k, name);
 	if (!t)
 		return;
+	if (sqlite3_preupdate_blobwrite(db) >= 0) {
+		touch(k, t, rowid);
+		return;
+	}
 	k->records++;
 	switch (op) {
 	case SQLITE_INSERT:
@@ -257,6 +277,7 @@ void capture_forget_tables(struct capture *k)
 {
 	memset(k->numbered, 0, sizeof k->numbered);
 	k->last = NULL;
+	k->touched_n = 0;
 }
 
 void capture_start(struct capture *k, struct buf *out, uint64_t namespace, size_t payload_max)
@@ -268,6 +289,7 @@ void capture_start(struct capture *k, struct buf *out, uint64_t namespace, size_
 	k->batch++;
 	k->records = 0;
 	k->numbers_n = 0;
+	k->touched_n = 0;
 	k->failed = 0;
 	memset(k->numbered, 0, sizeof k->numbered);
 }
@@ -308,6 +330,7 @@ void capture_cut(struct capture *k, struct capture_mark mark)
 	buf_cut(k->out, mark.len);
 	k->out->failed = false;
 	k->records = mark.records;
+	k->touched_n = 0;
 	k->failed = 0;
 }
 
@@ -321,21 +344,84 @@ int capture_check(struct capture *k, struct err *e)
 	return k->failed;
 }
 
-/* "SELECT rowid, a, b FROM t" for the columns that records carry. */
-static char *rows_sql(const struct schema_table *t)
+/* "SELECT rowid, a, b FROM t" for the columns that records carry; `one`: of the row ?1. */
+static char *rows_sql(const struct schema_table *t, bool one)
 {
 	struct record_table def;
 	sqlite3_str *sql = sqlite3_str_new(NULL);
 	bool sound = record_table_decode(buf_slice(&t->definition), &def);
 
 	assert(sound);
-	sqlite3_str_appendf(sql, "SELECT %.*s", (int)def.rowid_name.n, def.rowid_name.p);
+	sqlite3_str_appendall(sql, "SELECT ");
+	connection_append_name(sql, def.rowid_name);
 	for (uint32_t i = 0; i < def.columns_n; i++) {
-		struct slice name = rd_bytes(&def.columns);
-		sqlite3_str_appendf(sql, ",\"%.*w\"", (int)name.n, name.p);
+		sqlite3_str_appendall(sql, ",");
+		connection_append_name(sql, rd_bytes(&def.columns));
 	}
 	sqlite3_str_appendf(sql, " FROM main.\"%w\"", t->name);
+	if (one) {
+		sqlite3_str_appendall(sql, " WHERE ");
+		connection_append_name(sql, def.rowid_name);
+		sqlite3_str_appendall(sql, "=?1");
+	}
 	return sqlite3_str_finish(sql);
+}
+
+static int rows_prepare(struct capture *k, const struct schema_table *t, bool one,
+			sqlite3_stmt **ret_stmt, struct err *e)
+{
+	char *sql = rows_sql(t, one);
+
+	if (!sql)
+		return err_set(e, ERR_NOMEM, "no memory to read %s", t->name);
+	int code = connection_prepare(k->connection, sql, ret_stmt, e);
+	sqlite3_free(sql);
+	return code;
+}
+
+/* The row that a statement of rows_sql() stands on. */
+static int put_read(struct capture *k, struct schema_table *t, sqlite3_stmt *stmt, uint8_t kind,
+		    struct err *e)
+{
+	struct buf *b = k->out;
+
+	record_put_row(b, kind, table_number(k, t));
+	put_rowid(b, sqlite3_column_int64(stmt, 0));
+	size_t mask_at = kind == RECORD_UPDATE ? mask_begin(b, t->columns_n) : 0;
+	for (uint32_t i = 0; i < t->columns_n; i++) {
+		struct value v = connection_column(stmt, (int)i + 1);
+		if (kind == RECORD_UPDATE)
+			mask_set(b, mask_at, i);
+		value_put(b, &v);
+	}
+	k->records++;
+	return capture_check(k, e);
+}
+
+int capture_settle(struct capture *k, struct err *e)
+{
+	struct connection *c = k->connection;
+	bool before = c->internal;
+	int code = 0;
+
+	while (k->touched_n && !code) {
+		struct capture_touched row = k->touched[--k->touched_n];
+		sqlite3_stmt *stmt = NULL;
+		code = rows_prepare(k, row.table, true, &stmt, e);
+		if (code)
+			break;
+		c->internal = true;
+		sqlite3_bind_int64(stmt, 1, row.rowid);
+		int rc = sqlite3_step(stmt);
+		/* Without a row it was deleted afterwards, and the records say so. */
+		if (rc == SQLITE_ROW)
+			code = put_read(k, row.table, stmt, RECORD_UPDATE, e);
+		else if (rc != SQLITE_DONE)
+			code = connection_error(c, e);
+		sqlite3_finalize(stmt);
+		c->internal = before;
+	}
+	return code;
 }
 
 int capture_table_rows(struct capture *k, const char *table, struct err *e)
@@ -351,28 +437,13 @@ int capture_table_rows(struct capture *k, const char *table, struct err *e)
 	if (!t || !t->rowid || t->refusal)
 		return err_set(e, ERR_UNSUPPORTED, "table %s: %s", table,
 			       t && t->refusal ? t->refusal : "its rows cannot be read");
-	char *sql = rows_sql(t);
-	if (!sql)
-		return err_set(e, ERR_NOMEM, "no memory to read %s", table);
-	code = connection_prepare(c, sql, &stmt, e);
-	sqlite3_free(sql);
+	code = rows_prepare(k, t, false, &stmt, e);
 	if (code)
 		return code;
 	c->internal = true;
-	while (!code && (rc = sqlite3_step(stmt)) != SQLITE_DONE) {
-		if (rc != SQLITE_ROW) {
-			code = connection_error(c, e);
-			break;
-		}
-		record_put_row(k->out, RECORD_INSERT, table_number(k, t));
-		put_rowid(k->out, sqlite3_column_int64(stmt, 0));
-		for (uint32_t i = 0; i < t->columns_n; i++) {
-			struct value v = connection_column(stmt, (int)i + 1);
-			value_put(k->out, &v);
-		}
-		k->records++;
-		code = capture_check(k, e);
-	}
+	while (!code && (rc = sqlite3_step(stmt)) != SQLITE_DONE)
+		code = rc == SQLITE_ROW ? put_read(k, t, stmt, RECORD_INSERT, e)
+					: connection_error(c, e);
 	sqlite3_finalize(stmt);
 	c->internal = before;
 	return code;

@@ -13,7 +13,11 @@
  *     other tables is kept (CAPTURE_CASCADES);
  *   - sqlite_sequence, sqlite_stat1 and drover's own tables are left out: see
  *     sequence.h and schema statements.
- * Shadow tables of virtual tables are tables like any other here.
+ *   - an incremental write into a blob (full-text tables do it) is told as a
+ *     delete: such a row is read again, and sent whole, after the statement.
+ * Shadow tables of virtual tables are tables like any other here. Full-text
+ * tables write them at the next savepoint or commit: so the store sets a
+ * savepoint before it ends a request, and watches that nothing comes later.
  *
  * The hook must be registered before any statement is prepared: SQLite would
  * else drop a table's rows without telling (DELETE without WHERE).
@@ -25,7 +29,19 @@
 #include "agent/store/schema.h"
 #include "common/record.h"
 
-enum capture_mode { CAPTURE_OFF, CAPTURE_ROWS, CAPTURE_CASCADES };
+enum capture_mode {
+	CAPTURE_OFF,
+	CAPTURE_ROWS,
+	CAPTURE_CASCADES,
+	CAPTURE_WATCH, /* nothing may change now: what does is counted in `stray` */
+};
+
+#define CAPTURE_TOUCHED_MAX 64
+
+struct capture_touched {
+	struct schema_table *table;
+	int64_t rowid;
+};
 
 struct capture {
 	struct connection *connection;
@@ -39,10 +55,13 @@ struct capture {
 	uint64_t hlc_us; /* the payload's first */
 	uint64_t batch;	 /* counts payloads, so that tables' numbers grow stale */
 	uint64_t request;
-	uint64_t records;   /* of this payload */
+	uint64_t records; /* of this payload */
+	uint64_t stray;
 	uint32_t numbers_n; /* tables numbered in this payload; numbers go round */
 	struct schema_table *numbered[RECORD_TABLES_MAX];
 	struct schema_table *last;
+	struct capture_touched touched[CAPTURE_TOUCHED_MAX]; /* rows to read again */
+	uint32_t touched_n;
 	const sqlite3_value *absent; /* how SQLite gives a column that a stored row lacks */
 	int failed;
 	struct err err;
@@ -70,6 +89,8 @@ struct capture_mark {
 };
 struct capture_mark capture_mark(const struct capture *k);
 void capture_cut(struct capture *k, struct capture_mark mark);
+/* After a statement: sends the rows that must be read again. */
+int capture_settle(struct capture *k, struct err *e);
 /* Failed, or past the payload's ceiling? Fills *e. */
 int capture_check(struct capture *k, struct err *e);
 

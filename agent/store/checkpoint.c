@@ -176,7 +176,7 @@ int store_checkpoint(struct store_checkpointer *c, uint64_t restart_bytes, struc
 {
 	struct store *s = c->store;
 	struct round r = {0};
-	struct err local;
+	struct err local = {0};
 	int code;
 
 	e = e ? e : &local;

@@ -206,6 +206,27 @@ static int authorize_savepoint(struct connection *c, const char *what, const cha
 	return SQLITE_OK;
 }
 
+static int authorize_rest(struct connection *c, int action)
+{
+	switch (action) {
+	case SQLITE_CREATE_TEMP_TABLE:
+	case SQLITE_CREATE_TEMP_INDEX:
+	case SQLITE_CREATE_TEMP_VIEW:
+	case SQLITE_CREATE_TEMP_TRIGGER:
+	case SQLITE_DROP_TEMP_TABLE:
+	case SQLITE_DROP_TEMP_INDEX:
+	case SQLITE_DROP_TEMP_VIEW:
+	case SQLITE_DROP_TEMP_TRIGGER:
+		return deny_temp(c);
+	case SQLITE_ATTACH:
+	case SQLITE_DETACH:
+		return deny(c, ERR_UNSUPPORTED,
+			    "ATTACH and DETACH are not offered: use a namespace");
+	default:
+		return deny(c, ERR_UNSUPPORTED, "this statement is not offered");
+	}
+}
+
 int classify_authorize(void *ctx, int action, const char *a, const char *b, const char *db,
 		       const char *within)
 {
@@ -262,21 +283,8 @@ int classify_authorize(void *ctx, int action, const char *a, const char *b, cons
 		if (strcasecmp(action == SQLITE_ALTER_TABLE ? a : db ? db : "main", "temp") == 0)
 			return deny_temp(c);
 		return authorize_schema(c, action, a, b);
-	case SQLITE_CREATE_TEMP_TABLE:
-	case SQLITE_CREATE_TEMP_INDEX:
-	case SQLITE_CREATE_TEMP_VIEW:
-	case SQLITE_CREATE_TEMP_TRIGGER:
-	case SQLITE_DROP_TEMP_TABLE:
-	case SQLITE_DROP_TEMP_INDEX:
-	case SQLITE_DROP_TEMP_VIEW:
-	case SQLITE_DROP_TEMP_TRIGGER:
-		return deny_temp(c);
-	case SQLITE_ATTACH:
-	case SQLITE_DETACH:
-		return deny(c, ERR_UNSUPPORTED,
-			    "ATTACH and DETACH are not offered: use a namespace");
 	default:
-		return deny(c, ERR_UNSUPPORTED, "this statement is not offered");
+		return authorize_rest(c, action);
 	}
 }
 

@@ -62,6 +62,12 @@ static int set_pragmas(struct connection *c, const struct connection_options *o,
 		if (connection_exec(c, sql, e))
 			return e->code;
 	}
+	if (o->mmap_bytes) {
+		snprintf(sql, sizeof sql, "PRAGMA mmap_size=%llu",
+			 (unsigned long long)o->mmap_bytes);
+		if (connection_exec(c, sql, e))
+			return e->code;
+	}
 	return 0;
 }
 
@@ -238,4 +244,17 @@ int connection_bind(sqlite3_stmt *stmt, int at, const struct value *v)
 					   SQLITE_STATIC);
 	}
 	return SQLITE_MISUSE;
+}
+
+void connection_append_name(sqlite3_str *sql, struct slice name)
+{
+	static const char *const bare[] = {"rowid", "_rowid_", "oid"};
+
+	for (size_t i = 0; i < sizeof bare / sizeof bare[0]; i++)
+		if (name.n == strlen(bare[i]) &&
+		    sqlite3_strnicmp((const char *)name.p, bare[i], (int)name.n) == 0) {
+			sqlite3_str_appendall(sql, bare[i]);
+			return;
+		}
+	sqlite3_str_appendf(sql, "\"%.*w\"", (int)name.n, (const char *)name.p);
 }

@@ -19,6 +19,7 @@ struct connection_options {
 	bool readonly;
 	bool existing;	    /* fails when there is no such file */
 	uint32_t cache_kib; /* 0: SQLite's default */
+	uint64_t mmap_bytes;
 	uint32_t statements_max;
 	uint32_t statement_ms_max; /* of a client's statement; 0: none */
 	uint64_t length_max;	   /* bytes of one value or row */
@@ -52,6 +53,9 @@ int connection_finish(struct connection *c, sqlite3_stmt *stmt, struct err *e);
 /* One integer from a statement of one row and column; `none` when it has no row. */
 int connection_int(struct connection *c, const char *sql, int64_t none, int64_t *ret_value,
 		   struct err *e);
+
+/* A column's name, quoted; rowid's own three names stay bare: quoted, they could be strings. */
+void connection_append_name(sqlite3_str *sql, struct slice name);
 
 /* A statement of a client begins: its time counts from the first look at the clock. */
 static inline void connection_start_clock(struct connection *c)

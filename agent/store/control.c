@@ -17,7 +17,7 @@ static int exec_captured(struct run *run, const char *sql, struct err *e)
 	run->ns->capture.mode = CAPTURE_ROWS;
 	int code = connection_exec(run->c, sql, e);
 	run->ns->capture.mode = CAPTURE_OFF;
-	return code;
+	return code ? code : capture_settle(&run->ns->capture, e);
 }
 
 static int open_block(struct run *run, bool implicit, struct err *e)

@@ -106,16 +106,12 @@ static void append_columns(sqlite3_str *sql, const struct record_table *def)
 {
 	struct rd columns = def->columns;
 
-	/* One of rowid's own names must not be quoted; the key's column may need it. */
-	bool plain = def->rowid_name.n && !memchr(def->rowid_name.p, '"', def->rowid_name.n) &&
-		     sqlite3_strnicmp((const char *)def->rowid_name.p, "rowid", 5) == 0;
 	if (def->rowid_name.n)
-		sqlite3_str_appendf(sql, plain ? "%.*s" : "\"%.*w\"", (int)def->rowid_name.n,
-				    def->rowid_name.p);
+		connection_append_name(sql, def->rowid_name);
 	for (uint32_t i = 0; i < def->columns_n; i++) {
-		struct slice name = rd_bytes(&columns);
-		sqlite3_str_appendf(sql, "%s\"%.*w\"", i || def->rowid_name.n ? "," : "",
-				    (int)name.n, name.p);
+		if (i || def->rowid_name.n)
+			sqlite3_str_appendall(sql, ",");
+		connection_append_name(sql, rd_bytes(&columns));
 	}
 }
 

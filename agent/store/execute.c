@@ -126,14 +126,8 @@ static int keep(struct batch *b, struct run *run, struct err *e)
 	uint64_t records = ns->capture.records;
 	int code = 0;
 
-	if (run->began) {
-		/* Nothing may be written here any more; were it, it would be told. */
-		ns->capture.mode = CAPTURE_ROWS;
-		code = namespace_run(ns, SQL_RELEASE, e);
-		ns->capture.mode = CAPTURE_OFF;
-		if (!code && ns->capture.records != records)
-			code = err_set(e, ERR_IO, "a virtual table wrote after its request");
-	}
+	if (run->began)
+		code = namespace_run_watched(ns, SQL_RELEASE, e);
 	if (code)
 		return code;
 	r->wrote = records != run->start.records;

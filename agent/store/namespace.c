@@ -191,6 +191,19 @@ int namespace_run(struct namespace *ns, enum namespace_sql which, struct err *e)
 	return connection_finish(&ns->connection, ns->sql[which], e);
 }
 
+int namespace_run_watched(struct namespace *ns, enum namespace_sql which, struct err *e)
+{
+	ns->capture.mode = CAPTURE_WATCH;
+	ns->capture.stray = 0;
+	int code = namespace_run(ns, which, e);
+	ns->capture.mode = CAPTURE_OFF;
+	if (!code && ns->capture.stray)
+		code = err_set(e, ERR_CORRUPT,
+			       "a virtual table changed %llu rows that no log entry has",
+			       (unsigned long long)ns->capture.stray);
+	return code;
+}
+
 void namespace_schema_changed(struct namespace *ns)
 {
 	statement_cache_clear(&ns->connection.cache);
@@ -285,7 +298,7 @@ int namespace_flush(struct namespace *ns, struct err *e)
 	if (!code && ns->changed)
 		code = sessions_flush(&ns->sessions, &ns->connection, e);
 	if (!code)
-		code = namespace_run(ns, SQL_COMMIT, e);
+		code = namespace_run_watched(ns, SQL_COMMIT, e);
 	if (code) {
 		ns->broken = true;
 		return err_wrap(e, "namespace %llu: commit", (unsigned long long)ns->id);

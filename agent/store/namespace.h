@@ -89,6 +89,8 @@ void namespace_path(const char *dir, uint64_t id, char *ret_path, size_t size);
 int namespace_open(struct namespace *ns, struct err *e);
 void namespace_close(struct namespace *ns); /* rolls back what is open */
 int namespace_run(struct namespace *ns, enum namespace_sql which, struct err *e);
+/* The same where no row may change; ERR_CORRUPT if one did: it is in no entry. */
+int namespace_run_watched(struct namespace *ns, enum namespace_sql which, struct err *e);
 
 int namespace_set_mode(struct namespace *ns, enum namespace_mode mode, struct err *e);
 /* Opens the transaction unless it is. */

@@ -7,12 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATH_MAX_ 4096
+#define PATH_BYTES 4096
 
 struct reader_link {
 	char *path;
 	struct connection c;
 	sqlite3_stmt *begin, *end, *applied;
+	uint64_t seen;		  /* what `applied` told, */
+	uint32_t version;	  /* when SQLite's own count of changes was this; */
+	bool known;		  /* unless nothing was asked yet */
 	struct reader_link *next; /* used before this one */
 };
 
@@ -82,6 +85,7 @@ static int link_open(struct reader *r, const char *path, struct reader_link **re
 		.vfs = r->vfs,
 		.readonly = true,
 		.cache_kib = r->o.cache_kib,
+		.mmap_bytes = r->o.mmap_bytes,
 		.statements_max = r->o.statements_max,
 		.statement_ms_max = r->o.statement_ms_max,
 		.length_max = r->o.answer_bytes_max,
@@ -149,17 +153,28 @@ static int link_get(struct reader *r, const char *path, struct reader_link **ret
 	return 0;
 }
 
-static int link_begin(struct reader_link *k, uint64_t *ret_applied, struct err *e)
+/* The newest entry that the open transaction sees. Asked of SQLite only when the file has changed
+ * since: with short reads the question would cost as much as the answer. */
+static int link_applied(struct reader_link *k, uint64_t *ret_applied, struct err *e)
 {
-	int code = connection_finish(&k->c, k->begin, e);
+	uint32_t version = 0;
+	int code = 0;
 
-	if (code)
-		return code;
+	sqlite3_file_control(k->c.db, "main", SQLITE_FCNTL_DATA_VERSION, &version);
+	if (k->known && version == k->version) {
+		*ret_applied = k->seen;
+		return 0;
+	}
 	if (sqlite3_step(k->applied) == SQLITE_ROW)
 		*ret_applied = (uint64_t)sqlite3_column_int64(k->applied, 0);
 	else
 		code = connection_error(&k->c, e);
 	sqlite3_reset(k->applied);
+	/* The question itself may have opened the transaction, and found a newer file. */
+	sqlite3_file_control(k->c.db, "main", SQLITE_FCNTL_DATA_VERSION, &version);
+	k->seen = *ret_applied;
+	k->version = version;
+	k->known = code == 0;
 	return code;
 }
 
@@ -218,9 +233,9 @@ int reader_execute_many(struct reader *r, const char *dir, uint64_t ns,
 			struct store_request *const *requests, size_t n, bool *ret_writes,
 			uint64_t *ret_applied, struct err *e)
 {
-	char path[PATH_MAX_];
+	char path[PATH_BYTES];
 	struct reader_link *k;
-	struct err local;
+	struct err local = {0};
 	int code;
 
 	e = e ? e : &local;
@@ -231,9 +246,11 @@ int reader_execute_many(struct reader *r, const char *dir, uint64_t ns,
 	*ret_applied = 0;
 	if (!k)
 		return run_empty(r, requests, n, ret_writes, e);
-	code = link_begin(k, ret_applied, e);
+	code = connection_finish(&k->c, k->begin, e);
 	for (size_t i = 0; i < n && !code; i++)
 		run_one(r, &k->c, requests[i], &ret_writes[i]);
+	if (!code)
+		code = link_applied(k, ret_applied, e);
 	link_end(k);
 	return code;
 }
@@ -246,7 +263,7 @@ int reader_execute(struct reader *r, const char *dir, uint64_t ns, struct store_
 
 void reader_forget(struct reader *r, const char *dir, uint64_t ns)
 {
-	char path[PATH_MAX_];
+	char path[PATH_BYTES];
 
 	namespace_path(dir, ns, path, sizeof path);
 	for (struct reader_link **at = &r->links; *at; at = &(*at)->next) {
@@ -264,9 +281,9 @@ int reader_snapshot_open(struct reader *r, const char *dir, uint64_t ns,
 			 struct reader_snapshot **ret_snapshot, uint64_t *ret_applied,
 			 struct err *e)
 {
-	char path[PATH_MAX_];
+	char path[PATH_BYTES];
 	struct reader_snapshot *s = calloc(1, sizeof *s);
-	struct err local;
+	struct err local = {0};
 	int code;
 
 	e = e ? e : &local;
@@ -280,7 +297,9 @@ int reader_snapshot_open(struct reader *r, const char *dir, uint64_t ns,
 	if (!code) {
 		/* A digest may take longer than a statement may. */
 		sqlite3_progress_handler(s->link->c.db, 0, NULL, NULL);
-		code = link_begin(s->link, ret_applied, e);
+		code = connection_finish(&s->link->c, s->link->begin, e);
+		if (!code) /* also what opens the transaction, since nothing is known yet */
+			code = link_applied(s->link, ret_applied, e);
 	}
 	if (!code)
 		code = digest_new(&s->digest, &s->link->c, e);
@@ -295,7 +314,7 @@ int reader_snapshot_open(struct reader *r, const char *dir, uint64_t ns,
 int reader_snapshot_digest(struct reader_snapshot *s, uint32_t slice_ms, char *ret_hex,
 			   struct err *e)
 {
-	struct err local;
+	struct err local = {0};
 
 	return digest_step(s->digest, slice_ms, ret_hex, e ? e : &local);
 }

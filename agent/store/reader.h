@@ -16,6 +16,8 @@
 struct reader_options {
 	const char *vfs;
 	uint32_t cache_kib;
+	uint64_t mmap_bytes; /* of each file mapped instead of read; 0: none. Spares copies, but an
+				unreadable disk then ends the process */
 	uint32_t statements_max;
 	uint32_t connections_max; /* namespaces kept open */
 	uint32_t rows_max;

@@ -101,7 +101,7 @@ static bool follower_value(struct capture *k, const char *table, const struct se
 static void send_row(struct capture *k, const struct sequence_row *old,
 		     const struct sequence_row *now)
 {
-	const char *table = now ? now->table : old->table;
+	const char *table = (now ? now : old)->table;
 	int64_t expected;
 	bool there = follower_value(k, table, old, &expected);
 

@@ -161,7 +161,7 @@ static int copy_options(struct store *s, const struct store_options *o, struct e
 int store_open(struct store **ret_store, const struct store_options *o, struct err *e)
 {
 	struct store *s = calloc(1, sizeof *s);
-	struct err local;
+	struct err local = {0};
 	int code;
 
 	e = e ? e : &local;
@@ -263,7 +263,7 @@ int store_execute(struct store *s, uint64_t id, struct store_request *const *req
 		  uint64_t now_us, struct buf *payload, struct err *e)
 {
 	struct namespace *ns;
-	struct err local;
+	struct err local = {0};
 	size_t start = payload->len;
 	int code;
 
@@ -416,7 +416,7 @@ static int apply_batch(struct store *s, const struct record_head *head, uint64_t
 int store_apply(struct store *s, uint64_t index, uint64_t term, struct slice payload, struct err *e)
 {
 	struct record_head head;
-	struct err local;
+	struct err local = {0};
 	int code = 0;
 
 	e = e ? e : &local;
@@ -448,7 +448,7 @@ bool store_readable(struct store *s, uint64_t id, uint64_t index)
 
 int store_flush(struct store *s, uint64_t id, struct err *e)
 {
-	struct err local;
+	struct err local = {0};
 	int code = 0, failed = 0;
 
 	e = e ? e : &local;
@@ -495,7 +495,7 @@ static void delete_files(struct store *s, uint64_t id)
 
 int store_drop(struct store *s, uint64_t id, struct err *e)
 {
-	struct err local;
+	struct err local = {0};
 	size_t kept = 0;
 	int code = marks_drop(&s->marks, id, e ? e : &local);
 	struct namespace *ns = state_find(s, id);
@@ -568,7 +568,7 @@ int store_select(struct store *s, uint64_t id, const char *sql,
 {
 	struct namespace *ns = state_find(s, id);
 	sqlite3_stmt *stmt = NULL;
-	struct err local;
+	struct err local = {0};
 	int code;
 
 	e = e ? e : &local;

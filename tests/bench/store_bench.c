@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NS 1
@@ -23,7 +24,12 @@ struct bench {
 	struct store *leader, *follower;
 	struct buf message, payload, results;
 	uint64_t index;
-	uint64_t execute_us, apply_us, flush_us, flushed_at, rows;
+	/* Elapsed, and the same of this thread's processor time: on a busy machine the latter tells
+	 * more. */
+	struct spent {
+		uint64_t us, cpu_us;
+	} execute, apply, flush;
+	uint64_t flushed_at, rows;
 	uint64_t payload_bytes;
 	uint64_t random;
 };
@@ -42,6 +48,26 @@ static uint64_t next_random(struct bench *b)
 	b->random ^= b->random >> 7;
 	b->random ^= b->random << 17;
 	return b->random;
+}
+
+static uint64_t cpu_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static void begin(struct spent *s)
+{
+	s->us -= clock_mono_us();
+	s->cpu_us -= cpu_us();
+}
+
+static void end(struct spent *s)
+{
+	s->us += clock_mono_us();
+	s->cpu_us += cpu_us();
 }
 
 static void open_stores(struct bench *b, const char *where)
@@ -80,9 +106,9 @@ static void flush(struct bench *b, bool now)
 
 	if (!now && at - b->flushed_at < FLUSH_US)
 		return;
+	begin(&b->flush);
 	check(store_flush(b->leader, 0, &e), &e);
-	uint64_t after = clock_mono_us();
-	b->flush_us += after - at;
+	end(&b->flush);
 	check(store_flush(b->follower, 0, &e), &e);
 	b->flushed_at = clock_mono_us();
 }
@@ -95,9 +121,9 @@ static void commit(struct bench *b)
 	b->payload_bytes += b->payload.len;
 	store_proposed(b->leader, b->index, 1);
 	store_committed(b->leader, b->index);
-	uint64_t from = clock_mono_us();
+	begin(&b->apply);
 	check(store_apply(b->follower, b->index, 1, buf_slice(&b->payload), &e), &e);
-	b->apply_us += clock_mono_us() - from;
+	end(&b->apply);
 	flush(b, false);
 }
 
@@ -128,9 +154,9 @@ static void batch(struct bench *b, uint32_t requests_n, uint32_t rows_n,
 		buf_init(&r[i].results, 1 << 20);
 		list[i] = &r[i];
 	}
-	uint64_t from = clock_mono_us();
+	begin(&b->execute);
 	check(store_execute(b->leader, NS, list, requests_n, clock_wall_us(), &b->payload, &e), &e);
-	b->execute_us += clock_mono_us() - from;
+	end(&b->execute);
 	b->rows += (uint64_t)requests_n * rows_n;
 	for (uint32_t i = 0; i < requests_n; i++) {
 		check(r[i].status, &r[i].err);
@@ -144,16 +170,25 @@ static void batch(struct bench *b, uint32_t requests_n, uint32_t rows_n,
 	free(sql);
 }
 
+static void forget(struct bench *b)
+{
+	b->execute = b->apply = b->flush = (struct spent){0};
+	b->rows = b->payload_bytes = 0;
+}
+
 static void report(struct bench *b, const char *what)
 {
+	double n = (double)b->rows;
+
 	flush(b, true);
-	printf("%-44s execute %8.0f rows/s %6.2f us/row  apply %8.0f rows/s %6.2f us/row  "
-	       "flush %5.2f us/row  %4.0f B/row\n",
-	       what, 1e6 * (double)b->rows / (double)b->execute_us,
-	       (double)b->execute_us / (double)b->rows, 1e6 * (double)b->rows / (double)b->apply_us,
-	       (double)b->apply_us / (double)b->rows, (double)b->flush_us / (double)b->rows,
-	       (double)b->payload_bytes / (double)b->rows);
-	b->execute_us = b->apply_us = b->flush_us = b->rows = b->payload_bytes = 0;
+	printf("%-43s execute %7.0f rows/s %5.2f us (cpu %5.2f)  apply %7.0f rows/s %5.2f us (cpu "
+	       "%5.2f)  flush %5.2f us (cpu %5.2f)  %3.0f B\n",
+	       what, 1e6 * n / (double)b->execute.us, (double)b->execute.us / n,
+	       (double)b->execute.cpu_us / n, 1e6 * n / (double)b->apply.us,
+	       (double)b->apply.us / n, (double)b->apply.cpu_us / n, (double)b->flush.us / n,
+	       (double)b->flush.cpu_us / n, (double)b->payload_bytes / n);
+	fflush(stdout);
+	forget(b);
 }
 
 static char value_bytes[VALUE_BYTES];
@@ -236,10 +271,11 @@ static void *checkpoint(void *ctx)
 	return NULL;
 }
 
-static void reads(struct bench *b, uint32_t together)
+static void reads(struct bench *b, uint32_t together, uint64_t mmap_bytes)
 {
 	struct err e = {0};
 	struct reader_options o = {.cache_kib = 64 << 10,
+				   .mmap_bytes = mmap_bytes,
 				   .statements_max = 64,
 				   .connections_max = 4,
 				   .rows_max = 1000,
@@ -250,7 +286,8 @@ static void reads(struct bench *b, uint32_t together)
 	struct store_request requests[64], *list[64];
 	struct buf messages[64];
 	bool writes[64];
-	uint64_t applied, spent = 0;
+	uint64_t applied;
+	struct spent spent = {0};
 
 	check(reader_new(&r, &o, &e), &e);
 	memset(requests, 0, sizeof requests);
@@ -273,17 +310,18 @@ static void reads(struct bench *b, uint32_t together)
 			sql_request_add(&w, slice_str("SELECT v FROM kv WHERE k=?"), &v, 1);
 			sql_request_decode(buf_slice(&messages[i]), &sql[i]);
 		}
-		uint64_t from = clock_mono_us();
+		begin(&spent);
 		check(together == 1
 			      ? reader_execute(r, b->dirs[0], NS, list[0], writes, &applied, &e)
 			      : reader_execute_many(r, b->dirs[0], NS, list, together, writes,
 						    &applied, &e),
 		      &e);
-		spent += clock_mono_us() - from;
+		end(&spent);
 		check(requests[0].status, &requests[0].err);
 	}
-	printf("point reads, %2u a transaction                  %8.0f reads/s %6.2f us\n", together,
-	       1e6 * N / (double)spent, (double)spent / N);
+	printf("point reads, %2u a transaction%-13s %7.0f reads/s %5.2f us (cpu %5.2f)\n", together,
+	       mmap_bytes ? ", mapped" : "", 1e6 * N / (double)spent.us, (double)spent.us / N,
+	       (double)spent.cpu_us / N);
 	for (uint32_t i = 0; i < together; i++) {
 		buf_done(&messages[i]);
 		buf_done(&requests[i].results);
@@ -303,7 +341,7 @@ int main(int argc, char **argv)
 	struct background background = {.stores = {b.leader, b.follower}};
 	pthread_create(&thread, NULL, checkpoint, &background);
 	batch(&b, 1, 1, add_schema);
-	b.execute_us = b.apply_us = b.flush_us = b.rows = b.payload_bytes = 0;
+	forget(&b);
 	for (int i = 0; i < 50; i++)
 		batch(&b, 1, 8000, add_insert);
 	report(&b, "sequential inserts, 8,000 a request");
@@ -324,8 +362,10 @@ int main(int argc, char **argv)
 	report(&b, "random upserts, 256 requests of one");
 	background.stop = true;
 	pthread_join(thread, NULL);
-	reads(&b, 1);
-	reads(&b, 64);
+	for (uint64_t mapped = 0; mapped <= 1 << 30; mapped += 1 << 30) {
+		reads(&b, 1, mapped);
+		reads(&b, 64, mapped);
+	}
 	store_free(b.leader);
 	store_free(b.follower);
 	snprintf(command, sizeof command, "rm -rf '%s'", b.root);

@@ -23,8 +23,6 @@ bool random_chance(struct random_sql *r, unsigned percent)
 	return random_below(r, 100) < percent;
 }
 
-#define PICK(r, list) (list)[random_below(r, sizeof(list) / sizeof *(list))]
-
 /* Learning. */
 
 static void copy_text(char *to, const struct value *v)
@@ -116,7 +114,7 @@ void random_learn(struct random_sql *r, struct store *s, uint64_t ns)
 
 /* Names and values. */
 
-static void put_name(struct buf *b, const char *name)
+void random_name(struct buf *b, const char *name)
 {
 	buf_printf(b, "\"");
 	for (; *name; name++)
@@ -124,7 +122,7 @@ static void put_name(struct buf *b, const char *name)
 	buf_printf(b, "\"");
 }
 
-static const struct random_object *pick_object(struct random_sql *r, int kind)
+const struct random_object *random_object(struct random_sql *r, int kind)
 {
 	unsigned from = r->objects_n ? random_below(r, r->objects_n) : 0;
 
@@ -136,7 +134,7 @@ static const struct random_object *pick_object(struct random_sql *r, int kind)
 	return NULL;
 }
 
-static const struct random_column *pick_column(struct random_sql *r, const struct random_object *o)
+const struct random_column *random_column(struct random_sql *r, const struct random_object *o)
 {
 	unsigned from = random_below(r, o->columns_n);
 
@@ -148,7 +146,7 @@ static const struct random_column *pick_column(struct random_sql *r, const struc
 	return &o->columns[from];
 }
 
-static void put_value(struct random_sql *r, struct buf *b)
+void random_value(struct random_sql *r, struct buf *b)
 {
 	static const char *const odd[] = {
 		"9007199254740993",
@@ -196,7 +194,7 @@ static void put_value(struct random_sql *r, struct buf *b)
 		buf_printf(b, "NULL");
 		break;
 	case 1:
-		buf_printf(b, "%s", PICK(r, odd));
+		buf_printf(b, "%s", RANDOM_PICK(r, odd));
 		break;
 	case 2:
 		buf_printf(b, "'t%u'", random_below(r, 20));
@@ -216,14 +214,14 @@ static void put_value(struct random_sql *r, struct buf *b)
 static void put_expression(struct random_sql *r, struct buf *b, const struct random_object *o)
 {
 	if (random_chance(r, 50) || !o->columns_n) {
-		put_value(r, b);
+		random_value(r, b);
 		return;
 	}
 	static const char *const forms[] = {"+1", "||'x'", "*2", "/2", "-10", "", "", "+0.5", "%7"};
 	static const char *const functions[] = {"", "", "abs", "-", "10-", "typeof", "length"};
-	buf_printf(b, "%s(", PICK(r, functions));
-	put_name(b, pick_column(r, o)->name);
-	buf_printf(b, "%s)", PICK(r, forms));
+	buf_printf(b, "%s(", RANDOM_PICK(r, functions));
+	random_name(b, random_column(r, o)->name);
+	buf_printf(b, "%s)", RANDOM_PICK(r, forms));
 }
 
 static void put_where(struct random_sql *r, struct buf *b, const struct random_object *o)
@@ -238,19 +236,19 @@ static void put_where(struct random_sql *r, struct buf *b, const struct random_o
 		buf_printf(b, "abs(random())%%4=0");
 		break;
 	case 1:
-		put_name(b, pick_column(r, o)->name);
+		random_name(b, random_column(r, o)->name);
 		buf_printf(b, " IN (%d,%d,'t%u',", (int)random_below(r, 20), -3,
 			   random_below(r, 20));
-		put_value(r, b);
+		random_value(r, b);
 		buf_printf(b, ")");
 		break;
 	case 2:
-		buf_printf(b, "rowid%s%d", PICK(r, operators), (int)random_below(r, 30));
+		buf_printf(b, "rowid%s%d", RANDOM_PICK(r, operators), (int)random_below(r, 30));
 		break;
 	default:
-		put_name(b, pick_column(r, o)->name);
-		buf_printf(b, "%s", PICK(r, operators));
-		put_value(r, b);
+		random_name(b, random_column(r, o)->name);
+		buf_printf(b, "%s", RANDOM_PICK(r, operators));
+		random_value(r, b);
 		break;
 	}
 }
@@ -259,7 +257,7 @@ static const char *conflict(struct random_sql *r)
 {
 	static const char *const words[] = {" OR IGNORE", " OR REPLACE", " OR ABORT", " OR FAIL"};
 
-	return random_chance(r, 35) ? PICK(r, words) : "";
+	return random_chance(r, 35) ? RANDOM_PICK(r, words) : "";
 }
 
 /* Rows. */
@@ -281,7 +279,7 @@ static void put_upsert(struct random_sql *r, struct buf *b, const struct random_
 			key = &o->columns[i];
 	if (key || random_chance(r, 10)) {
 		buf_printf(b, "(");
-		put_name(b, key ? key->name : pick_column(r, o)->name);
+		random_name(b, key ? key->name : random_column(r, o)->name);
 		buf_printf(b, ")");
 	}
 	if (random_chance(r, 30)) {
@@ -289,7 +287,7 @@ static void put_upsert(struct random_sql *r, struct buf *b, const struct random_
 		return;
 	}
 	buf_printf(b, " DO UPDATE SET ");
-	put_name(b, pick_column(r, o)->name);
+	random_name(b, random_column(r, o)->name);
 	buf_printf(b, "=");
 	put_expression(r, b, o);
 }
@@ -301,7 +299,7 @@ static void put_insert(struct random_sql *r, struct buf *b, const struct random_
 	if (random_chance(r, 8))
 		rows = 40;
 	buf_printf(b, random_chance(r, 10) ? "REPLACE INTO " : "INSERT%s INTO ", conflict(r));
-	put_name(b, o->name);
+	random_name(b, o->name);
 	if (random_chance(r, 4)) {
 		buf_printf(b, " DEFAULT VALUES");
 		return;
@@ -317,7 +315,7 @@ static void put_insert(struct random_sql *r, struct buf *b, const struct random_
 		buf_printf(b, "rowid,");
 	for (unsigned i = 0; i < n; i++) {
 		buf_printf(b, i ? "," : "");
-		put_name(b, o->columns[columns[i]].name);
+		random_name(b, o->columns[columns[i]].name);
 	}
 	buf_printf(b, ") VALUES");
 	for (unsigned k = 0; k < rows; k++) {
@@ -326,7 +324,7 @@ static void put_insert(struct random_sql *r, struct buf *b, const struct random_
 			buf_printf(b, "%d,", (int)random_below(r, 60) - 10);
 		for (unsigned i = 0; i < n; i++) {
 			buf_printf(b, i ? "," : "");
-			put_value(r, b);
+			random_value(r, b);
 		}
 		buf_printf(b, ")");
 	}
@@ -336,18 +334,18 @@ static void put_insert(struct random_sql *r, struct buf *b, const struct random_
 
 static void put_insert_select(struct random_sql *r, struct buf *b, const struct random_object *o)
 {
-	const struct random_object *from = pick_object(r, OBJECT_TABLE);
+	const struct random_object *from = random_object(r, OBJECT_TABLE);
 	unsigned n = 0;
 
 	buf_printf(b, "INSERT%s INTO ", conflict(r));
-	put_name(b, o->name);
+	random_name(b, o->name);
 	unsigned carried = 0;
 	for (unsigned i = 0; i < o->columns_n; i++)
 		carried += !o->columns[i].generated;
 	if (random_chance(r, carried == from->columns_n ? 60 : 2)) {
 		/* SQLite copies rows as they are stored where the tables are alike. */
 		buf_printf(b, " SELECT * FROM ");
-		put_name(b, from->name);
+		random_name(b, from->name);
 		return;
 	}
 	buf_printf(b, "(");
@@ -355,7 +353,7 @@ static void put_insert_select(struct random_sql *r, struct buf *b, const struct 
 		if (o->columns[i].generated)
 			continue;
 		buf_printf(b, n++ ? "," : "");
-		put_name(b, o->columns[i].name);
+		random_name(b, o->columns[i].name);
 	}
 	buf_printf(b, ") SELECT ");
 	for (unsigned i = 0; i < n; i++) {
@@ -363,7 +361,7 @@ static void put_insert_select(struct random_sql *r, struct buf *b, const struct 
 		put_expression(r, b, from);
 	}
 	buf_printf(b, " FROM ");
-	put_name(b, from->name);
+	random_name(b, from->name);
 	put_where(r, b, from);
 	buf_printf(b, " LIMIT %u", 1 + random_below(r, 30));
 }
@@ -373,13 +371,13 @@ static void put_update(struct random_sql *r, struct buf *b, const struct random_
 	unsigned n = 1 + random_below(r, 3);
 
 	buf_printf(b, "UPDATE%s ", conflict(r));
-	put_name(b, o->name);
+	random_name(b, o->name);
 	buf_printf(b, " SET ");
 	if (random_chance(r, 6))
 		buf_printf(b, "rowid=rowid+%d,", (int)random_below(r, 9) - 4);
 	for (unsigned i = 0; i < n; i++) {
 		buf_printf(b, i ? "," : "");
-		put_name(b, pick_column(r, o)->name);
+		random_name(b, random_column(r, o)->name);
 		buf_printf(b, "=");
 		put_expression(r, b, o);
 	}
@@ -390,7 +388,7 @@ static void put_update(struct random_sql *r, struct buf *b, const struct random_
 static void put_delete(struct random_sql *r, struct buf *b, const struct random_object *o)
 {
 	buf_printf(b, "DELETE FROM ");
-	put_name(b, o->name);
+	random_name(b, o->name);
 	put_where(r, b, o);
 	put_returning(r, b);
 }
@@ -429,7 +427,31 @@ static void put_virtual(struct random_sql *r, struct buf *b, const struct random
 		}
 		return;
 	}
+	static const char *const orders5[] = {
+		"'automerge', 2",   "'crisismerge', 3", "'usermerge', 2",  "'merge', -3",
+		"'merge', 20",	    "'pgsz', 64",	"'rebuild', NULL", "'automerge', 0",
+		"'rank', 'bm25()'", "'optimize', NULL"};
+	static const char *const orders4[] = {"automerge=2", "automerge=8", "merge=5,2",
+					      "merge=1,3",   "rebuild",	    "automerge=0",
+					      "optimize"};
 	const char *key = o->module == '5' ? "rowid" : "docid";
+	if (random_chance(r, 15)) {
+		if (o->module == '5')
+			buf_printf(b, "INSERT INTO %s(%s, rank) VALUES(%s)", o->name, o->name,
+				   RANDOM_PICK(r, orders5));
+		else
+			buf_printf(b, "INSERT INTO %s(%s) VALUES('%s')", o->name, o->name,
+				   RANDOM_PICK(r, orders4));
+		return;
+	}
+	if (random_chance(r, 10)) {
+		buf_printf(
+			b,
+			"WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x<%u) "
+			"INSERT INTO %s(a, b) SELECT 'many ' || x || hex(randomblob(20)), x FROM c",
+			20 + random_below(r, 200), o->name);
+		return;
+	}
 	switch (random_below(r, 8)) {
 	case 0:
 		buf_printf(b, "DELETE FROM %s WHERE %s=%u", o->name, key, id);
@@ -453,344 +475,6 @@ static void put_virtual(struct random_sql *r, struct buf *b, const struct random
 			   conflict(r), o->name, key, id, random_below(r, 30), random_below(r, 30),
 			   id);
 	}
-}
-
-/* Schema. */
-
-static void made_up(struct random_sql *r, char *ret_name, char letter)
-{
-	static const char *const odd[] = {"a b", "se\"lect", "Group", "x'y", "\xc3\xa9", "rowid2"};
-
-	if (letter == 'c' && random_chance(r, 12)) {
-		static const char *const columns[] = {"rowid", "oid",	 "_rowid_", "a b",
-						      "q\"q",  "select", "\xc3\xa9"};
-		snprintf(ret_name, RANDOM_NAME_MAX, "%s", PICK(r, columns));
-		return;
-	}
-	if (letter == 't' && random_chance(r, 8)) {
-		snprintf(ret_name, RANDOM_NAME_MAX, "%s%u", PICK(r, odd), random_below(r, 3));
-		return;
-	}
-	snprintf(ret_name, RANDOM_NAME_MAX, "%c%u", letter,
-		 letter == 'c' ? random_below(r, 30) : r->names++ % 50);
-}
-
-static void put_reference(struct random_sql *r, struct buf *b)
-{
-	static const char *const actions[] = {"CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT",
-					      "NO ACTION"};
-	const struct random_object *to = pick_object(r, OBJECT_TABLE);
-
-	if (!to)
-		return;
-	buf_printf(b, " REFERENCES ");
-	put_name(b, to->name);
-	if (random_chance(r, 60)) {
-		buf_printf(b, "(");
-		put_name(b, pick_column(r, to)->name);
-		buf_printf(b, ")");
-	}
-	buf_printf(b, " ON DELETE %s ON UPDATE %s", PICK(r, actions), PICK(r, actions));
-	if (random_chance(r, 40))
-		buf_printf(b, " DEFERRABLE INITIALLY DEFERRED");
-}
-
-static void put_column_constraints(struct random_sql *r, struct buf *b, const char *name)
-{
-	static const char *const resolve[] = {"", "", " ON CONFLICT REPLACE", " ON CONFLICT IGNORE",
-					      " ON CONFLICT FAIL"};
-	static const char *const defaults[] = {"7", "'d'", "NULL", "-1.5", "x'aa'"};
-
-	if (random_chance(r, 15))
-		buf_printf(b, " UNIQUE%s", PICK(r, resolve));
-	if (random_chance(r, 12))
-		buf_printf(b, " NOT NULL%s", PICK(r, resolve));
-	if (random_chance(r, 20))
-		buf_printf(b, " DEFAULT %s",
-			   random_chance(r, 30)	  ? "(random())"
-			   : random_chance(r, 20) ? "CURRENT_TIMESTAMP"
-						  : PICK(r, defaults));
-	if (random_chance(r, 10)) {
-		buf_printf(b, " CHECK(");
-		put_name(b, name);
-		buf_printf(b, " IS NOT %d)", (int)random_below(r, 15));
-	}
-	if (random_chance(r, 12))
-		buf_printf(b, " COLLATE %s", random_chance(r, 50) ? "NOCASE" : "RTRIM");
-	if (random_chance(r, 8))
-		put_reference(r, b);
-}
-
-static void put_generated(struct random_sql *r, struct buf *b, const char *of)
-{
-	static const char *const forms[] = {"+1", "||'g'", "*2", ""};
-
-	buf_printf(b, " AS (");
-	put_name(b, of);
-	buf_printf(b, "%s) %s", PICK(r, forms), random_chance(r, 50) ? "STORED" : "VIRTUAL");
-}
-
-static void put_create_table(struct random_sql *r, struct buf *b)
-{
-	static const char *const types[] = {"",	       "INTEGER", "INT",	 "TEXT", "REAL",
-					    "NUMERIC", "BLOB",	  "VARCHAR(10)", "DATE"};
-	static const char *const strict_types[] = {"INTEGER", "INT", "TEXT", "REAL", "BLOB", "ANY"};
-	char name[RANDOM_NAME_MAX], columns[8][RANDOM_NAME_MAX];
-	unsigned n = 1 + random_below(r, 6), key = random_below(r, n);
-	unsigned kind = random_below(r, 10);
-	bool strict = random_chance(r, 15), first = random_chance(r, 70);
-
-	made_up(r, name, 't');
-	buf_printf(b, "CREATE TABLE ");
-	put_name(b, name);
-	buf_printf(b, "(");
-	for (unsigned i = 0; i < n; i++) {
-		bool alone = (kind <= 3) && i == (first ? 0 : key);
-		made_up(r, columns[i], 'c');
-		buf_printf(b, i ? ", " : "");
-		put_name(b, columns[i]);
-		if (alone) {
-			buf_printf(b, " INTEGER PRIMARY KEY%s",
-				   kind == 1   ? " AUTOINCREMENT"
-				   : kind == 2 ? " DESC"
-					       : "");
-			continue;
-		}
-		buf_printf(b, " %s", strict ? PICK(r, strict_types) : PICK(r, types));
-		if (i > 0 && random_chance(r, 15))
-			put_generated(r, b, columns[random_below(r, i)]);
-		else
-			put_column_constraints(r, b, columns[i]);
-	}
-	bool composite = kind == 4 || kind >= 8;
-	if (composite) {
-		buf_printf(b, ", PRIMARY KEY(");
-		put_name(b, columns[n - 1]);
-		if (n > 2 && random_chance(r, 60)) {
-			buf_printf(b, "%s,", random_chance(r, 30) ? " DESC" : "");
-			put_name(b, columns[0]);
-		}
-		buf_printf(b, ")");
-	}
-	if (random_chance(r, 8)) {
-		buf_printf(b, ", UNIQUE(");
-		put_name(b, columns[0]);
-		buf_printf(b, ",");
-		put_name(b, columns[n - 1]);
-		buf_printf(b, ")");
-	}
-	bool without = kind >= 8 || (kind == 3 && random_chance(r, 50));
-	buf_printf(b, ")%s%s%s", without ? " WITHOUT ROWID" : "", without && strict ? "," : "",
-		   strict ? " STRICT" : "");
-}
-
-static void put_body(struct random_sql *r, struct buf *b, const struct random_object *on,
-		     char event)
-{
-	const struct random_object *to = random_chance(r, 20) ? on : pick_object(r, OBJECT_TABLE);
-	static const char *const raises[] = {"IGNORE", "ABORT,'no'", "FAIL,'no'"};
-	const char *row = event == 'd' ? "old" : "new";
-	unsigned kind = random_below(r, 10);
-
-	if (kind == 0) {
-		buf_printf(b, "SELECT RAISE(%s) WHERE %s.", PICK(r, raises), row);
-		put_name(b, pick_column(r, on)->name);
-		buf_printf(b, "=%u;", random_below(r, 8));
-	} else if (kind <= 5) {
-		buf_printf(b, "INSERT OR IGNORE INTO ");
-		put_name(b, to->name);
-		buf_printf(b, "(");
-		put_name(b, pick_column(r, to)->name);
-		buf_printf(b, ") VALUES(");
-		if (random_chance(r, 50)) {
-			buf_printf(b, "%s.", row);
-			put_name(b, pick_column(r, on)->name);
-		} else {
-			put_value(r, b);
-		}
-		buf_printf(b, ");");
-	} else if (kind <= 7) {
-		buf_printf(b, "UPDATE OR IGNORE ");
-		put_name(b, to->name);
-		buf_printf(b, " SET ");
-		put_name(b, pick_column(r, to)->name);
-		buf_printf(b, "=%u WHERE ", random_below(r, 9));
-		put_name(b, pick_column(r, to)->name);
-		buf_printf(b, "=%s.", row);
-		put_name(b, pick_column(r, on)->name);
-		buf_printf(b, ";");
-	} else {
-		buf_printf(b, "DELETE FROM ");
-		put_name(b, to->name);
-		buf_printf(b, " WHERE ");
-		put_name(b, pick_column(r, to)->name);
-		buf_printf(b, "=%s.", row);
-		put_name(b, pick_column(r, on)->name);
-		buf_printf(b, ";");
-	}
-}
-
-static void put_create_trigger(struct random_sql *r, struct buf *b)
-{
-	bool view = random_chance(r, 15);
-	const struct random_object *on = pick_object(r, view ? OBJECT_VIEW : OBJECT_TABLE);
-	static const char *const events[] = {"INSERT", "UPDATE", "DELETE"};
-	unsigned event = random_below(r, 3);
-	char name[RANDOM_NAME_MAX];
-
-	if (!on || !pick_object(r, OBJECT_TABLE)) {
-		buf_printf(b, "SELECT 1");
-		return;
-	}
-	made_up(r, name, 'g');
-	buf_printf(b, "CREATE TRIGGER ");
-	put_name(b, name);
-	buf_printf(b, " %s %s ON ",
-		   view			  ? "INSTEAD OF"
-		   : random_chance(r, 50) ? "BEFORE"
-					  : "AFTER",
-		   events[event]);
-	put_name(b, on->name);
-	if (random_chance(r, 20)) {
-		buf_printf(b, " WHEN %s.", event == 2 ? "old" : "new");
-		put_name(b, pick_column(r, on)->name);
-		buf_printf(b, ">3");
-	}
-	buf_printf(b, " BEGIN ");
-	for (unsigned i = 0; i <= random_below(r, 2); i++)
-		put_body(r, b, on, event == 2 ? 'd' : 'n');
-	buf_printf(b, " END");
-}
-
-static void put_create_index(struct random_sql *r, struct buf *b, const struct random_object *o)
-{
-	char name[RANDOM_NAME_MAX];
-
-	made_up(r, name, 'i');
-	buf_printf(b, "CREATE %sINDEX ", random_chance(r, 30) ? "UNIQUE " : "");
-	put_name(b, name);
-	buf_printf(b, " ON ");
-	put_name(b, o->name);
-	buf_printf(b, "(");
-	if (random_chance(r, 25)) {
-		buf_printf(b, "length(");
-		put_name(b, pick_column(r, o)->name);
-		buf_printf(b, ")");
-	} else {
-		put_name(b, pick_column(r, o)->name);
-		buf_printf(b, "%s", random_chance(r, 20) ? " DESC" : "");
-	}
-	buf_printf(b, ")");
-	if (random_chance(r, 25)) {
-		buf_printf(b, " WHERE ");
-		put_name(b, pick_column(r, o)->name);
-		buf_printf(b, ">2");
-	}
-}
-
-static void put_alter(struct random_sql *r, struct buf *b, const struct random_object *o)
-{
-	static const char *const defaults[] = {
-		" DEFAULT 7",	       " DEFAULT 'd'",	 "",
-		" NOT NULL DEFAULT 3", " DEFAULT (1)",	 " TEXT DEFAULT x'61'",
-		" REAL DEFAULT 4",     " AS (5) VIRTUAL"};
-	char name[RANDOM_NAME_MAX];
-
-	buf_printf(b, "ALTER TABLE ");
-	put_name(b, o->name);
-	switch (random_below(r, 6)) {
-	case 0:
-		made_up(r, name, 't');
-		buf_printf(b, " RENAME TO ");
-		put_name(b, name);
-		break;
-	case 1:
-		made_up(r, name, 'c');
-		buf_printf(b, " RENAME COLUMN ");
-		put_name(b, pick_column(r, o)->name);
-		buf_printf(b, " TO ");
-		put_name(b, name);
-		break;
-	case 2:
-		buf_printf(b, " DROP COLUMN ");
-		put_name(b, pick_column(r, o)->name);
-		break;
-	default:
-		made_up(r, name, 'c');
-		buf_printf(b, " ADD COLUMN ");
-		put_name(b, name);
-		buf_printf(b, "%s", PICK(r, defaults));
-		if (random_chance(r, 10))
-			put_reference(r, b);
-		break;
-	}
-}
-
-static void put_create_virtual(struct random_sql *r, struct buf *b)
-{
-	unsigned at = random_below(r, 6);
-
-	switch (random_below(r, 4)) {
-	case 0:
-		buf_printf(b, "CREATE VIRTUAL TABLE v%u USING rtree(id, x0, x1)", at);
-		break;
-	case 1:
-		buf_printf(b, "CREATE VIRTUAL TABLE v%u USING fts4(a, b)", at);
-		break;
-	default:
-		buf_printf(b, "CREATE VIRTUAL TABLE v%u USING fts5(a, b%s)", at,
-			   random_chance(r, 40) ? ", prefix='2 3'" : "");
-	}
-}
-
-static void put_drop(struct random_sql *r, struct buf *b)
-{
-	static const char *const words[] = {"TABLE", "VIEW", "INDEX", "TRIGGER", "TABLE"};
-	unsigned kind = random_below(r, 5);
-	const struct random_object *o = pick_object(r, (int)kind);
-
-	if (!o) {
-		buf_printf(b, "DROP TABLE IF EXISTS nothing");
-		return;
-	}
-	buf_printf(b, "DROP %s ", words[kind]);
-	put_name(b, o->name);
-}
-
-static bool put_schema(struct random_sql *r, struct buf *b)
-{
-	const struct random_object *o = pick_object(r, OBJECT_TABLE);
-	unsigned kind = o ? random_below(r, 100) : 0;
-	char name[RANDOM_NAME_MAX];
-
-	if (kind < 22) {
-		put_create_table(r, b);
-	} else if (kind < 40) {
-		put_alter(r, b, o);
-	} else if (kind < 55) {
-		put_create_trigger(r, b);
-	} else if (kind < 67) {
-		put_create_index(r, b, o);
-	} else if (kind < 72) {
-		made_up(r, name, 'w');
-		buf_printf(b, "CREATE VIEW \"%s\" AS SELECT * FROM ", name);
-		put_name(b, o->name);
-	} else if (kind < 76) {
-		made_up(r, name, 't');
-		buf_printf(b, "CREATE TABLE ");
-		put_name(b, name);
-		buf_printf(b, " AS SELECT *, random() AS r FROM ");
-		put_name(b, o->name);
-	} else if (kind < 82) {
-		put_create_virtual(r, b);
-	} else if (kind < 93) {
-		put_drop(r, b);
-	} else if (kind < 96) {
-		buf_printf(b, random_chance(r, 50) ? "ANALYZE" : "REINDEX");
-	} else {
-		buf_printf(b, "PRAGMA user_version=%u", random_below(r, 1000));
-	}
-	return true;
 }
 
 static void put_sequence(struct random_sql *r, struct buf *b)
@@ -836,13 +520,15 @@ static bool put_block(struct random_sql *r, struct buf *sql)
 
 bool random_statement(struct random_sql *r, struct buf *sql)
 {
-	const struct random_object *o = pick_object(r, OBJECT_TABLE);
-	const struct random_object *v = pick_object(r, OBJECT_VIRTUAL);
-	const struct random_object *w = pick_object(r, OBJECT_VIEW);
+	const struct random_object *o = random_object(r, OBJECT_TABLE);
+	const struct random_object *v = random_object(r, OBJECT_VIRTUAL);
+	const struct random_object *w = random_object(r, OBJECT_VIEW);
 	unsigned kind = random_below(r, 1000);
 
-	if (!o || kind < (r->objects_n < 5 ? 400 : 130))
-		return put_schema(r, sql);
+	if (!o || kind < (r->objects_n < 5 ? 400 : 130)) {
+		random_schema(r, sql);
+		return true;
+	}
 	if (kind < 160)
 		return put_block(r, sql);
 	if (kind < 170)

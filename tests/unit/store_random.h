@@ -38,4 +38,16 @@ void random_learn(struct random_sql *r, struct store *s, uint64_t ns);
 /* Appends one statement; true: it may change the schema. */
 bool random_statement(struct random_sql *r, struct buf *sql);
 
+/* Its parts, in two files. */
+
+#define RANDOM_PICK(r, list) (list)[random_below(r, sizeof(list) / sizeof *(list))]
+
+void random_name(struct buf *b, const char *name); /* quoted */
+void random_value(struct random_sql *r, struct buf *b);
+/* NULL: there is none of this kind (OBJECT_*). */
+const struct random_object *random_object(struct random_sql *r, int kind);
+const struct random_column *random_column(struct random_sql *r, const struct random_object *o);
+/* store_random_schema.c: a statement that changes the schema. */
+void random_schema(struct random_sql *r, struct buf *b);
+
 #endif

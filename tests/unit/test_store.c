@@ -1,4 +1,4 @@
-/* The store's life: flush, readable, rewind, restart, crash, drop, client sessions, checkpoints. */
+/* The store's life: flush, readable, rewind, restart, drop, checkpoints, failing disks. */
 #include "tests/unit/store_rig.h"
 #include "tests/unit/store_vfs.h"
 #include "common/record.h"
@@ -7,14 +7,11 @@
 #include <stdarg.h>
 
 #include <cmocka.h>
-#include <errno.h>
-#include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static int set_up(void **state)
@@ -29,7 +26,6 @@ static int set_up(void **state)
 static void tune_vfs(struct store_options *o)
 {
 	o->vfs = STORE_VFS_NAME;
-	o->sessions_max = 5;
 }
 
 static int set_up_vfs(void **state)
@@ -360,161 +356,6 @@ static void entries_that_do_not_fit_the_data_are_corruption(void **state)
 	store_free(s);
 }
 
-/* A client's request, as rig_run with client and sequence. */
-static int ask(struct rig *g, uint64_t client, uint64_t sequence, const char *text)
-{
-	g->sql.client = client;
-	g->sql.sequence = sequence;
-	int status = rig_run(g, text);
-	g->sql.client = g->sql.sequence = 0;
-	return status;
-}
-
-static void turn_over(struct rig *g)
-{
-	struct store *swap = g->leader;
-	char dir[80];
-
-	g->leader = g->follower;
-	g->follower = swap;
-	memcpy(dir, g->leader_dir, sizeof dir);
-	memcpy(g->leader_dir, g->follower_dir, sizeof dir);
-	memcpy(g->follower_dir, dir, sizeof dir);
-}
-
-static void a_request_sent_again_is_executed_once(void **state)
-{
-	struct rig *g = *state;
-	struct err e;
-
-	rig_must(g, "CREATE TABLE t(id INTEGER PRIMARY KEY, a UNIQUE)");
-	assert_int_equal(ask(g, 5, 1, "INSERT INTO t(a) VALUES(7) RETURNING id, a"), 0);
-	assert_true(g->request.wrote);
-	for (int i = 0; i < 4; i++) {
-		assert_int_equal(ask(g, 5, 1, "INSERT INTO t(a) VALUES(7) RETURNING id, a"), 0);
-		assert_false(g->request.wrote);
-		assert_int_equal(g->request.duplicate_of, 2);
-		struct sql_result r = rig_result(g, 0);
-		assert_int_equal(r.rows_n, 1);
-		assert_int_equal(value_get(&r.values).i, 1);
-		assert_int_equal(value_get(&r.values).i, 7);
-		if (i == 0) {
-			/* Also after a restart … */
-			assert_int_equal(store_flush(g->leader, 0, &e), 0);
-			rig_reopen(g, &g->leader, g->leader_dir);
-			rig_replay(g, g->leader, 1, 2);
-		} else if (i == 1) {
-			/* … and at a new leader. */
-			turn_over(g);
-		}
-	}
-	/* What failed may be tried again under the same number. */
-	assert_int_equal(ask(g, 5, 2, "INSERT INTO t(a) VALUES(7)"), ERR_SQL);
-	assert_int_equal(ask(g, 5, 2, "INSERT INTO t(a) VALUES(8)"), 0);
-	assert_true(g->request.wrote);
-	assert_int_equal(ask(g, 5, 1, "INSERT INTO t(a) VALUES(9)"), ERR_REFUSED);
-	assert_non_null(strstr(g->request.err.text, "overtaken"));
-	assert_int_equal(ask(g, 6, 1, "INSERT INTO t(a) VALUES(9)"), 0);
-	rig_same(g);
-	assert_int_equal(rig_look(g->leader_dir, RIG_NS, "SELECT count(*) FROM t"), 3);
-}
-
-static void long_answers_are_remembered_as_sums(void **state)
-{
-	struct rig *g = *state;
-	struct sql_result r;
-
-	rig_must(g, "CREATE TABLE t(id INTEGER PRIMARY KEY, a)");
-	const char *text = "INSERT INTO t(a) VALUES(zeroblob(3000)),(zeroblob(3000)) RETURNING a";
-	assert_int_equal(ask(g, 5, 1, text), 0);
-	assert_int_equal(rig_result(g, 0).kind, SQL_ROWS);
-	assert_int_equal(ask(g, 5, 1, text), 0);
-	assert_int_equal(g->request.results_n, 1);
-	r = rig_result(g, 0);
-	assert_int_equal(r.kind, SQL_DONE);
-	assert_int_equal(r.changes, 2);
-	assert_int_equal(r.last_rowid, 2);
-	rig_same(g);
-}
-
-static void a_request_twice_in_one_batch_is_executed_once(void **state)
-{
-	struct rig *g = *state;
-	struct store_request second = {0}, *list[] = {&g->request, &second};
-	struct buf payload;
-	struct err e;
-
-	rig_must(g, "CREATE TABLE t(a)");
-	g->sql.client = 5;
-	g->sql.sequence = 1;
-	rig_prepare_one(g, "INSERT INTO t VALUES(1)", NULL, 0);
-	buf_init(&second.results, 1000);
-	buf_init(&payload, 1 << 20);
-	g->request.sql = second.sql = &g->sql;
-	assert_int_equal(store_execute(g->leader, RIG_NS, list, 2, 1, &payload, &e), 0);
-	assert_int_equal(second.status, 0);
-	assert_true(second.wrote); /* to be answered when this entry is committed */
-	assert_int_equal(second.results_n, 1);
-	store_proposed(g->leader, 2, 1);
-	store_committed(g->leader, 2);
-	assert_int_equal(store_apply(g->follower, 2, 1, buf_slice(&payload), &e), 0);
-	rig_same(g);
-	assert_int_equal(rig_look(g->leader_dir, RIG_NS, "SELECT count(*) FROM t"), 1);
-	buf_done(&second.results);
-	buf_done(&payload);
-}
-
-static void a_rewound_request_is_not_remembered(void **state)
-{
-	struct rig *g = *state;
-	struct buf payload;
-	struct err e;
-
-	rig_must(g, "CREATE TABLE t(a)");
-	g->sql.client = 5;
-	g->sql.sequence = 1;
-	execute(g, RIG_NS, "INSERT INTO t VALUES(1)", &payload);
-	store_proposed(g->leader, 2, 1);
-	assert_int_equal(store_rewind(g->leader, &e), 0);
-	rig_replay(g, g->leader, 1, 1);
-	assert_int_equal(ask(g, 5, 1, "INSERT INTO t VALUES(1)"), 0);
-	assert_true(g->request.wrote);
-	rig_same(g);
-	buf_done(&payload);
-}
-
-static void all_nodes_forget_the_same_clients(void **state)
-{
-	struct rig *g = *state; /* sessions_max 5 */
-	char text[80];
-	struct err e;
-
-	rig_must(g, "CREATE TABLE t(a)");
-	for (uint64_t i = 1; i <= 40; i++) {
-		snprintf(text, sizeof text, "INSERT INTO t VALUES(%d)", (int)i);
-		/* Client 1 keeps coming back, and so stays. */
-		assert_int_equal(ask(g, i % 3 ? 1 : 1 + i, i, text), 0);
-		if (i == 13)
-			assert_int_equal(store_flush(g->follower, 0, &e), 0);
-		if (i == 20) {
-			assert_int_equal(store_flush(g->leader, 0, &e), 0);
-			rig_reopen(g, &g->leader, g->leader_dir);
-			rig_replay(g, g->leader, 1, g->log_n);
-		}
-		if (i == 30)
-			turn_over(g);
-		if (i % 10 == 0)
-			rig_same(g);
-	}
-	assert_int_equal(rig_look(g->leader_dir, RIG_NS, "SELECT count(*) FROM drover_sessions"),
-			 5);
-	assert_int_equal(rig_look(g->leader_dir, RIG_NS,
-				  "SELECT sequence FROM drover_sessions WHERE client=1"),
-			 40);
-	assert_int_equal(ask(g, 4, 3, "INSERT INTO t VALUES(-1)"), 0);
-	assert_true(g->request.wrote); /* forgotten: executed again */
-}
-
 static void a_dropped_namespace_stays_dropped(void **state)
 {
 	struct rig *g = *state;
@@ -662,119 +503,6 @@ static void many_namespaces_come_and_go(void **state)
 	assert_int_equal(rig_look(g->leader_dir, 101, "SELECT sum(a) FROM t"), 1);
 }
 
-/* A child works on a store until it is killed in the midst; what it had told before it committed
- * must then bring the store to where a healthy one is. */
-static void child_works(const char *dir, const struct store_options *options, int out,
-			unsigned seed)
-{
-	struct store_options o = *options;
-	struct store *s;
-	struct store_checkpointer *c;
-	struct err e;
-
-	o.dir = dir;
-	if (store_open(&s, &o, &e) || store_checkpointer_new(&c, s, &e))
-		_exit(1);
-	for (uint64_t index = 1;; index++) {
-		struct sql_request sql = {.client = 1 + index % 7, .sequence = index};
-		struct store_request r = {.sql = &sql}, *list[] = {&r};
-		struct sql_writer w;
-		struct buf message, payload;
-		char text[300];
-		buf_init(&message, 1 << 16);
-		buf_init(&payload, 1 << 20);
-		buf_init(&r.results, 1 << 16);
-		snprintf(text, sizeof text,
-			 index == 1 ? "CREATE TABLE t(id INTEGER PRIMARY KEY, a UNIQUE, b)"
-				    : "INSERT INTO t(a, b) VALUES(random(), randomblob(%u)); "
-				      "UPDATE t SET b=%u WHERE id%%5=%u",
-			 (unsigned)(index * 37 % 3000), (unsigned)index, (unsigned)index % 5);
-		sql_request_begin(&w, &message, &sql, 1);
-		sql_request_add(&w, slice_str(text), NULL, 0);
-		if (!sql_request_decode(buf_slice(&message), &sql) ||
-		    store_execute(s, RIG_NS, list, 1, index, &payload, &e) || r.status)
-			_exit(2);
-		uint32_t n = (uint32_t)payload.len;
-		if (write(out, &n, sizeof n) != sizeof n ||
-		    write(out, payload.data, n) != (ssize_t)n)
-			_exit(3);
-		store_proposed(s, index, 1);
-		store_committed(s, index);
-		if ((seed + index) % 9 == 0 && store_flush(s, 0, &e))
-			_exit(4);
-		if ((seed + index) % 31 == 0 && store_checkpoint(c, 100000, &e))
-			_exit(5);
-		buf_done(&message);
-		buf_done(&payload);
-		buf_done(&r.results);
-	}
-}
-
-static bool read_all(int fd, void *to, size_t n)
-{
-	for (size_t got = 0; got < n;) {
-		ssize_t k = read(fd, (char *)to + got, n - got);
-		if (k <= 0)
-			return false;
-		got += (size_t)k;
-	}
-	return true;
-}
-
-static void a_killed_store_comes_back_by_the_log(void **state)
-{
-	struct rig *g = *state;
-
-	store_free(g->leader);
-	g->leader = NULL;
-	for (unsigned round = 0; round < 12; round++) {
-		int pipes[2];
-		assert_int_equal(pipe(pipes), 0);
-		pid_t pid = fork();
-		assert_true(pid >= 0);
-		if (pid == 0) {
-			close(pipes[0]);
-			child_works(g->leader_dir, &g->o, pipes[1], round * 5);
-		}
-		close(pipes[1]);
-		uint32_t n, entries = 20 + round * 13;
-		for (uint32_t i = 0; read_all(pipes[0], &n, sizeof n); i++) {
-			struct buf payload;
-			buf_init(&payload, 1 << 20);
-			assert_non_null(buf_reserve(&payload, n));
-			payload.len = n;
-			if (i == entries)
-				kill(pid, SIGKILL);
-			if (!read_all(pipes[0], payload.data, n)) {
-				buf_done(&payload);
-				break;
-			}
-			g->log = realloc(g->log, (g->log_n + 1) * sizeof *g->log);
-			g->log[g->log_n++] = (struct rig_entry){.payload = payload, .term = 1};
-		}
-		close(pipes[0]);
-		int status;
-		assert_int_equal(waitpid(pid, &status, 0), pid);
-		assert_true(WIFSIGNALED(status));
-		rig_reopen(g, &g->leader, g->leader_dir);
-		assert_true(store_replay_from(g->leader) <= g->log_n + 1);
-		rig_replay(g, g->leader, store_replay_from(g->leader), g->log_n);
-		rig_replay(g, g->follower, 1, g->log_n);
-		rig_same(g);
-		/* A fresh pair for the next round. */
-		while (g->log_n)
-			buf_done(&g->log[--g->log_n].payload);
-		store_free(g->leader);
-		store_free(g->follower);
-		g->leader = g->follower = NULL;
-		rig_remove(g->leader_dir);
-		rig_remove(g->follower_dir);
-		mkdir(g->leader_dir, 0700);
-		mkdir(g->follower_dir, 0700);
-		rig_reopen(g, &g->follower, g->follower_dir);
-	}
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define TEST_VFS(name) cmocka_unit_test_setup_teardown(name, set_up_vfs, tear_down)
 
@@ -791,17 +519,11 @@ int main(void)
 		TEST_VFS(a_full_disk_is_told_and_overcome),
 		TEST_VFS(a_broken_disk_stops_an_apply_until_it_is_rewound),
 		TEST(entries_that_do_not_fit_the_data_are_corruption),
-		TEST(a_request_sent_again_is_executed_once),
-		TEST(long_answers_are_remembered_as_sums),
-		TEST(a_request_twice_in_one_batch_is_executed_once),
-		TEST(a_rewound_request_is_not_remembered),
-		TEST_VFS(all_nodes_forget_the_same_clients),
 		TEST(a_dropped_namespace_stays_dropped),
 		cmocka_unit_test(the_first_namespace_has_its_schema_everywhere),
 		TEST(a_folder_of_another_group_is_refused),
 		TEST(marks_ask_nothing_of_the_data),
 		TEST(many_namespaces_come_and_go),
-		TEST(a_killed_store_comes_back_by_the_log),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -203,6 +203,26 @@ static void a_failed_full_text_request_is_forgotten(void **state)
 	rig_same(g);
 }
 
+static void full_text_tables_that_merge_by_themselves_arrive(void **state)
+{
+	struct rig *g = *state;
+	struct err e;
+
+	rig_must(g, "CREATE VIRTUAL TABLE f5 USING fts5(a); CREATE VIRTUAL TABLE f4 USING fts4(a)");
+	rig_must(g, "INSERT INTO f4(f4) VALUES('automerge=2'); "
+		    "INSERT INTO f5(f5, rank) VALUES('automerge', 2), ('crisismerge', 2), ('pgsz', "
+		    "64)");
+	for (int i = 0; i < 120; i++) {
+		rig_must(g, "INSERT INTO f4 SELECT hex(randomblob(2000)) FROM (VALUES(1),(2),(3)); "
+			    "INSERT INTO f5 SELECT hex(randomblob(2000))");
+		if (i % 10 == 0)
+			assert_int_equal(store_flush(g->leader, 0, &e), 0);
+	}
+	rig_must(g, "INSERT INTO f4(f4) VALUES('merge=50,2'); INSERT INTO f5(f5, rank) "
+		    "VALUES('merge', 50)");
+	rig_same(g);
+}
+
 static void created_as_select_sends_what_came_out(void **state)
 {
 	struct rig *g = *state;
@@ -488,6 +508,7 @@ int main(void)
 		TEST(rows_older_than_a_column_keep_its_default),
 		TEST(full_text_and_rtree_arrive_by_their_shadow_tables),
 		TEST(a_failed_full_text_request_is_forgotten),
+		TEST(full_text_tables_that_merge_by_themselves_arrive),
 		TEST(created_as_select_sends_what_came_out),
 		TEST(settings_of_the_file_travel),
 		TEST(statistics_travel_as_text),
