@@ -12,7 +12,7 @@ bad() { # NAME EDIT TEXT WANT
 	local name=$1 edit=$2 text=$3 want=$4 line
 	perl -pe "$edit" "$C/node1/agent.ini" >"$ini"
 	line=$(grep -nF -m 1 -- "$text" "$ini" | cut -d: -f1)
-	run "$DROVERD" -c "$ini"
+	run_agent "$ini"
 	if [ "$code" = 1 ] && [ "$(wc -l <<<"$err")" = 1 ] &&
 		grep -Eq -- "bad\.ini${want//LINE/:$line: }" <<<"$err"; then
 		pass "$name"
@@ -46,16 +46,16 @@ bad 'no user' '$s = $1 if /^\[(.*)\]/; $_ = "" if $s =~ /^user/' '[node]' ': the
 bad 'endless line' 's/^\[log\]/"# " . "x" x 5000 . "\n[log]"/e' 'xxxxx' 'LINE.*line is at most'
 is "$(find "$C" -name '*.seg')" '' 'none of these has written a log'
 printf '\0\1\2binary' >"$ini"
-run "$DROVERD" -c "$ini"
+run_agent "$ini"
 is "$code" 1 'a file that is no text is refused'
 
 cp "$C/node1/agent.ini" "$ini"
 chmod 644 "$C/node1/node.key"
-run "$DROVERD" -c "$ini"
+run_agent "$ini"
 is "$code" 1 'a secret key that others may read is refused'
 like "$err" 'node\.key.*chmod 600' 'with what to do'
 chmod 600 "$C/node1/node.key"
-run "$DROVERD" -c "$C/nothing.ini"
+run_agent "$C/nothing.ini"
 is "$code" 1 'a missing file is an error'
 like "$err" 'nothing\.ini' 'that names it'
 run_is 2 'no file at all is wrong usage' "$DROVERD"
@@ -75,7 +75,7 @@ like "$(cat "$WORK/err")" 'no cluster\.ini' 'without a cluster.ini anywhere it s
 
 # Things that are in the way.
 run_is 0 'a sound node starts' d start 1
-run "$DROVERD" -c "$C/node1/agent.ini"
+run_agent "$C/node1/agent.ini"
 is "$code" 1 'a second agent on the same data is refused'
 like "$err" "another agent \(pid $(pid_of 1)\)" 'with the pid of the first'
 run d start 1
@@ -87,7 +87,7 @@ sed "s/^rpc = .*/$(sed -n '/^\[listen\]/,/^\[/s/^\(rpc = .*\)/\1/p' "$C/node1/ag
 	"$C/node2/agent.ini" >"$WORK/x"
 port=$(sed -n '/^\[listen\]/,/^\[raft/s/^rpc = .*:\([0-9]*\)$/\1/p' "$C/node1/agent.ini")
 set_key 2 listen rpc "127.0.0.1:$port"
-run "$DROVERD" -c "$C/node2/agent.ini"
+run_agent "$C/node2/agent.ini"
 is "$code" 1 'a port in use is an error'
 like "$err" "127\.0\.0\.1:$port.*in use" 'that names the address'
 run d start 2
@@ -96,20 +96,20 @@ like "$err" 'in use' 'and why'
 holds 'it left no pid file' test ! -e "$C/node2/droverd.pid"
 
 set_key 3 node data "$C/no/such/folder"
-run "$DROVERD" -c "$C/node3/agent.ini"
+run_agent "$C/node3/agent.ini"
 is "$code" 1 'a missing folder is an error'
 like "$err" "$C/no/such/folder" 'that names it'
 touch "$C/file"
 set_key 3 node data "$C/file/data"
-run "$DROVERD" -c "$C/node3/agent.ini"
+run_agent "$C/node3/agent.ini"
 is "$code" 1 'a file in place of a folder is an error'
 like "$err" "$C/file/data" 'that names it'
 set_key 3 node data /proc/nowhere
-run "$DROVERD" -c "$C/node3/agent.ini"
+run_agent "$C/node3/agent.ini"
 is "$code" 1 'a folder that cannot be written is an error'
 like "$err" '/proc/nowhere' 'that names it'
 set_key 3 node data "$C/file"
-run "$DROVERD" -c "$C/node3/agent.ini"
+run_agent "$C/node3/agent.ini"
 is "$code" 1 'a data folder that is a file is an error'
 
 finish

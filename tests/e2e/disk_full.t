@@ -108,7 +108,7 @@ verify_ok 'all nodes hold the same'
 run_is 0 'node 2 is stopped' d stop 2
 rm -rf "${C:?}"/node2/data/*
 fill 2
-run "$DROVERD" -c "$C/node2/agent.ini"
+run_agent "$C/node2/agent.ini"
 is "$code" 1 'an agent without room for its log does not start'
 like "$err" '[Nn]o space left' 'and says why'
 unfill 2

@@ -181,8 +181,13 @@ run_is() { # CODE NAME COMMAND...
 	is "$code" "$want" "$name"
 }
 
-d() { # drover, on the cluster at hand
-	"$DROVER" -c "$C/cluster.ini" "$@"
+# An agent in the foreground, which is to refuse to start; if it does start it is ended.
+run_agent() { # INI
+	run timeout -k 10 $((30 * ${E2E_PATIENCE:-1})) "$DROVERD" -c "$1"
+}
+
+d() { # drover, on the cluster at hand; bounded, so that a hang is a failure
+	timeout -k 10 $((240 * ${E2E_PATIENCE:-1})) "$DROVER" -c "$C/cluster.ini" "$@"
 }
 
 background() { # COMMAND...: leaves its pid in $!
