@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORKERS_MAX 32
+#define WORKERS_MAX 64
 #define READS_TOGETHER 64
 
 struct pool {

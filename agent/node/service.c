@@ -189,6 +189,12 @@ static void call_sql(struct job *job)
 	struct err e;
 	int rc = 0;
 
+	if (rpc_call_body(job->call).n > job->node->conf->request_bytes) {
+		job_fail(job, ERR_LIMIT,
+			 "the request is larger than request_mb in agent.ini allows; send it in "
+			 "parts");
+		return;
+	}
 	if (!sql_request_decode(rpc_call_body(job->call), &job->sql)) {
 		job_fail(job, ERR_PROTOCOL, "the SQL request is malformed");
 		return;
